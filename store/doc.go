@@ -1,0 +1,29 @@
+// Package store keeps locations on disk: those this device owns and the replicas of others' locations.
+//
+//	DATA/  lock · identity.key · node.db · locations/<owner>-<location>.<generation>.db · staging/
+//
+// There is one SQLite file per location, so that no two locations share a write lock, removing a device is deleting
+// files, and damage stays local. node.db is small and holds what is not a location's: membership, which file of a
+// location is in use, heads heard. What this device holds of a location is read from its file alone.
+//
+// # Own locations
+//
+// [Store.Commit] takes changes in a stream and commits them in chunks. Each chunk is one transaction of rows, dead
+// runs, counters and the head, signed with the device's key ([Store.Identity]); whoever reads the file at any
+// moment sees rows that are under a signed head.
+//
+// # Replicas
+//
+// A replica moves from head to head. [Store.Intake] takes the pages of a transfer, keeps what a restart needs in
+// staging/, and puts all of it in place at once: a delta in one transaction, a first sync as a new generation of the
+// file. Generation numbers are never reused, and a file is never renamed over one that may be open.
+//
+// # Reading
+//
+// [Store.Page] serves transfers, [Store.List], [Store.Lookup] and [Store.Search] serve people. Every answer is read in
+// one read transaction together with its head. [Store.Check] checks everything that can be checked.
+//
+// A Store is safe for concurrent use. One process may open a data folder for writing ([Open]); any number may read
+// it ([OpenReadOnly]). Errors wrap the sentinels of this package; nothing is lost when one is returned, since every
+// change is a transaction.
+package store

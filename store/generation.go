@@ -1,0 +1,66 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/peerdex/peerdex/index"
+)
+
+// install makes a complete, closed database file in staging/ the generation in use of a location. The order makes a
+// crash at any step leave the old generation or the new one: take a number, fsync the file, rename, fsync both folders,
+// switch the pointer, drain the readers of the old generation, delete it.
+func (s *Store) install(ctx context.Context, l index.Location, staged string) error {
+	gen, err := s.node.nextGeneration(ctx)
+	if err != nil {
+		return err
+	}
+	path := s.locationPath(l, gen)
+	if err := syncFile(staged); err != nil {
+		return fmt.Errorf("sync generation: %w", fsError(err))
+	}
+	if err := os.Rename(staged, path); err != nil {
+		return fmt.Errorf("move generation: %w", err)
+	}
+	// Empty by now; a stale one must never be taken for the journal of a later file of the same name.
+	if err := removeDB(staged); err != nil {
+		return fmt.Errorf("move generation: %w", err)
+	}
+	if err := errors.Join(syncDir(filepath.Dir(path)), syncDir(filepath.Dir(staged))); err != nil {
+		return fmt.Errorf("move generation: %w", err)
+	}
+	old, err := s.node.generation(ctx, l)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if err := s.node.point(ctx, l, gen); err != nil {
+		return fmt.Errorf("switch generation: %w", err)
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	h := s.locs[l]
+	s.locs[l] = newLocation(path, l.Owner == s.self)
+	s.mu.Unlock()
+	switch {
+	case h != nil:
+		return h.retire(h.path)
+	case old != 0:
+		return removeDB(s.locationPath(l, old))
+	}
+	return nil
+}
+
+// syncFile makes a closed file's bytes durable.
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,435 @@
+package store
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+
+	"github.com/peerdex/peerdex/index"
+)
+
+// Kinds of staging files.
+const (
+	stageFull  = "full"  // becomes a generation
+	stageDelta = "delta" // is applied to the generation in use
+)
+
+// A delta of at most this many rows and runs is kept in memory until it is applied; a larger one goes to staging.
+const deltaInMemory = 10_000
+
+// After so many rows of a full transfer, rows and token are committed to staging.
+const stageRows = 5_000
+
+// ErrMismatch is returned when what was received is not what the owner signed. Nothing of it became visible.
+var ErrMismatch = errors.New("what was received is not what the owner signed")
+
+// ErrBusy is returned when a location is being filled already.
+var ErrBusy = errors.New("a transfer of this location is under way")
+
+// Intake is the one way by which something from a peer enters the store: it takes the pages of a transfer, and puts
+// the whole in place when the transfer is done. Make one with [Store.Intake]; always Close it. Not safe for
+// concurrent use.
+type Intake struct {
+	s     *Store
+	loc   index.Location
+	token index.Token
+	stage *conn  // staging file; nil while a delta is in memory
+	kind  string // of the staging file
+	rows  []index.Entry
+	dead  []index.DeadRun
+	done  bool
+}
+
+// Intake begins or resumes a transfer of a replica at the given epoch: a delta if the replica held is of that epoch,
+// otherwise a full transfer. [Intake.Token] says what is wanted next. One Intake of a location can be open.
+func (s *Store) Intake(ctx context.Context, l index.Location, e index.Epoch) (*Intake, error) {
+	if l.Owner == s.self {
+		return nil, fmt.Errorf("location %v is our own: %w", l, index.ErrInvalid)
+	}
+	s.mu.Lock()
+	busy := s.filled[l] || s.closed
+	if !busy {
+		s.filled[l] = true
+	}
+	s.mu.Unlock()
+	if busy {
+		return nil, fmt.Errorf("location %v: %w", l, ErrBusy)
+	}
+	in := &Intake{s: s, loc: l}
+	if err := in.begin(ctx, e); err != nil {
+		return nil, errors.Join(err, in.Close())
+	}
+	return in, nil
+}
+
+func (in *Intake) begin(ctx context.Context, e index.Epoch) error {
+	held, err := in.s.Held(ctx, in.loc)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if err == nil && held.Head.Epoch == e {
+		in.kind = stageDelta
+		resumed, err := in.resume(func(t *index.Token) bool { return t.Base == held.Head.Head })
+		if err != nil || resumed {
+			return err
+		}
+		in.token = index.NewDelta(held.Head.Head)
+		return nil
+	}
+	in.kind = stageFull
+	resumed, err := in.resume(func(t *index.Token) bool { return t.Epoch == e })
+	if err != nil || resumed {
+		return err
+	}
+	in.token = index.NewFull(in.loc, e)
+	return in.openStage()
+}
+
+// resume takes up the staging file of an earlier try if it is sound and fits; otherwise it deletes it.
+func (in *Intake) resume(fits func(*index.Token) bool) (bool, error) {
+	path := in.s.stagingPath(in.loc, in.kind)
+	if !exists(path) {
+		return false, nil
+	}
+	c, err := openConn(path, accessReplica)
+	if err == nil {
+		var m meta
+		if err = c.expect(locationAppID, locationVersion); err == nil {
+			m, err = readMeta(c)
+		}
+		if err == nil {
+			err = in.token.UnmarshalBinary(m.token)
+		}
+		if err == nil && in.token.Location == in.loc && fits(&in.token) {
+			in.stage = c
+			return true, nil
+		}
+		_ = c.close()
+	}
+	return false, removeDB(path)
+}
+
+// openStage makes an empty staging file. Its indexes come when it is complete.
+func (in *Intake) openStage() error {
+	path := in.s.stagingPath(in.loc, in.kind)
+	if err := removeDB(path); err != nil {
+		return fmt.Errorf("staging: %w", err)
+	}
+	c, err := openConn(path, accessReplica)
+	if err != nil {
+		return fmt.Errorf("staging: %w", err)
+	}
+	in.stage = c
+	return c.tx(func() error {
+		if err := c.create(locationAppID, locationVersion, schema("location.sql")); err != nil {
+			return err
+		}
+		return in.saveToken(in.token)
+	})
+}
+
+func (in *Intake) saveToken(t index.Token) error {
+	b, err := t.MarshalBinary()
+	if err != nil {
+		return err
+	}
+	return writeMeta(in.stage, &meta{record: []byte{}, token: b})
+}
+
+// Token is the position from which the next page is wanted.
+func (in *Intake) Token() index.Token { return in.token }
+
+// Put takes a page that [index.Token.Advance] accepted; next is the token after it. With done, everything received
+// is put in place, and the replica stands at p.Head. The error is [ErrMismatch] if it isn't what the owner signed;
+// what was staged is deleted then, and the replica stays as it was.
+func (in *Intake) Put(ctx context.Context, p *index.Page, next index.Token, done bool) error {
+	in.rows = append(in.rows, p.Rows...)
+	in.dead = append(in.dead, p.Dead...)
+	in.token = next
+	var err error
+	switch {
+	case in.kind == stageFull && (done || len(in.rows)+len(in.dead) >= stageRows):
+		err = in.flush()
+	case in.kind == stageDelta && in.stage == nil && len(in.rows)+len(in.dead) > deltaInMemory:
+		if err = in.openStage(); err == nil {
+			err = in.flush()
+		}
+	case in.kind == stageDelta && in.stage != nil:
+		err = in.flush()
+	}
+	if err != nil || !done {
+		return err
+	}
+	if err := in.finish(ctx, p); err != nil {
+		if errors.Is(err, ErrMismatch) {
+			err = errors.Join(err, in.discard())
+		}
+		return fmt.Errorf("apply: %w", err)
+	}
+	in.done = true
+	return in.discard()
+}
+
+// flush commits what is in memory to staging, together with the token.
+func (in *Intake) flush() error {
+	err := in.stage.tx(func() error {
+		if err := in.stageRows(); err != nil {
+			return err
+		}
+		return in.saveToken(in.token)
+	})
+	if err != nil {
+		return fmt.Errorf("staging: %w", err)
+	}
+	in.rows, in.dead = in.rows[:0], in.dead[:0]
+	return nil
+}
+
+func (in *Intake) stageRows() error {
+	if in.kind == stageFull && in.token.Mode == index.ModeFull {
+		b := newBulk(in.stage, "entries") // ids only rise in this phase
+		for i := range in.rows {
+			if err := b.add(&in.rows[i]); err != nil {
+				return err
+			}
+		}
+		return b.flush()
+	}
+	if _, err := upsert(in.stage, in.rows); err != nil {
+		return err
+	}
+	for _, d := range in.dead {
+		if in.kind == stageFull {
+			if err := in.stage.run("DELETE FROM entries WHERE id BETWEEN ? AND ?", d.Lo, d.Hi); err != nil {
+				return err
+			}
+		}
+		if err := insertDead(in.stage, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func insertDead(c *conn, d index.DeadRun) error {
+	return c.run("INSERT INTO dead (seq, lo, hi) VALUES (?, ?, ?)", d.Seq, d.Lo, d.Hi)
+}
+
+// upsert puts rows whose seq is higher than what is there, and returns how many ids are new.
+func upsert(c *conn, rows []index.Entry) (int64, error) {
+	var added int64
+	args := make([]driver.Value, 0, 10)
+	for i := range rows {
+		args = entryArgs(args[:0], &rows[i])
+		n, err := c.exec(updateNewerSQL, args...)
+		if err != nil {
+			return 0, err
+		}
+		if n == 0 {
+			if n, err = c.exec(insertEntrySQL+" ON CONFLICT (id) DO NOTHING", args...); err != nil {
+				return 0, err
+			}
+			added += n
+		}
+	}
+	return added, nil
+}
+
+// finish puts the transfer in place. The last page names the state that must come out.
+func (in *Intake) finish(ctx context.Context, p *index.Page) error {
+	if in.token.Dead != p.Head.Dead {
+		return fmt.Errorf("chain of dead runs: %w", ErrMismatch)
+	}
+	if index.HashRecord(p.Record) != p.Head.Record {
+		return fmt.Errorf("record: %w", ErrMismatch)
+	}
+	if in.kind == stageFull {
+		return in.adopt(ctx, p)
+	}
+	return in.applyDelta(ctx, p)
+}
+
+// adopt makes the staging file the next generation.
+func (in *Intake) adopt(ctx context.Context, p *index.Page) error {
+	c := in.stage
+	err := c.tx(func() error {
+		if err := checkCounts(c, &p.Head.Head); err != nil {
+			return err
+		}
+		if err := c.script(schema("location_index.sql")); err != nil {
+			return err
+		}
+		return writeMeta(c, &meta{head: p.Head, record: p.Record, horizon: in.token.Base.Seq})
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.script("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+		return err
+	}
+	in.stage = nil
+	if err := c.close(); err != nil {
+		return err
+	}
+	return in.s.install(ctx, in.loc, in.s.stagingPath(in.loc, stageFull))
+}
+
+// checkCounts compares what can be counted with what the head says.
+func checkCounts(c *conn, h *index.Head) error {
+	row, err := c.one("SELECT count(*), coalesce(max(id), 0), coalesce(min(id), 0) FROM entries")
+	if err != nil {
+		return err
+	}
+	if row[0] != driver.Value(h.Count) {
+		return fmt.Errorf("%v entries, the head says %d: %w", row[0], h.Count, ErrMismatch)
+	}
+	if highest, _ := row[1].(int64); highest >= h.NextID || row[2] != driver.Value(int64(index.RootID)) {
+		return fmt.Errorf("ids %v to %v, next id %d: %w", row[2], row[1], h.NextID, ErrMismatch)
+	}
+	return nil
+}
+
+// applyDelta changes the generation in use in one transaction.
+func (in *Intake) applyDelta(ctx context.Context, p *index.Page) error {
+	h, release, err := in.s.use(ctx, in.loc)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return h.write(func(c *conn) error {
+		if in.stage != nil {
+			return in.applyStaged(c, p)
+		}
+		return c.tx(func() error { return in.applyRows(c, p) })
+	})
+}
+
+func (in *Intake) applyRows(c *conn, p *index.Page) error {
+	m, err := in.expectBase(c)
+	if err != nil {
+		return err
+	}
+	count := m.head.Count
+	added, err := upsert(c, in.rows)
+	if err != nil {
+		return err
+	}
+	count += added
+	for _, d := range in.dead {
+		n, err := c.exec("DELETE FROM entries WHERE id BETWEEN ? AND ?", d.Lo, d.Hi)
+		if err != nil {
+			return err
+		}
+		if err := insertDead(c, d); err != nil {
+			return err
+		}
+		count -= n
+	}
+	return finishDelta(c, p, count, m.horizon)
+}
+
+// applyStaged applies a delta that was collected in a staging file.
+func (in *Intake) applyStaged(c *conn, p *index.Page) error {
+	stage := in.stage
+	in.stage = nil
+	if err := stage.close(); err != nil {
+		return err
+	}
+	if err := c.run("ATTACH ? AS staged", in.s.stagingPath(in.loc, stageDelta)); err != nil {
+		return fmt.Errorf("attach staging: %w", err)
+	}
+	err := c.tx(func() error {
+		m, err := in.expectBase(c)
+		if err != nil {
+			return err
+		}
+		err = c.script("INSERT INTO main.entries SELECT * FROM staged.entries WHERE true" +
+			" ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, name = excluded.name, kind = excluded.kind," +
+			" size = excluded.size, mtime = excluded.mtime, mode = excluded.mode, hash = excluded.hash," +
+			" attrs = excluded.attrs, seq = excluded.seq WHERE excluded.seq > entries.seq;" +
+			" INSERT INTO main.dead SELECT * FROM staged.dead")
+		if err != nil {
+			return err
+		}
+		if err := deleteStagedDead(c); err != nil {
+			return err
+		}
+		count, err := c.int("SELECT count(*) FROM main.entries")
+		if err != nil {
+			return err
+		}
+		return finishDelta(c, p, count, m.horizon)
+	})
+	return errors.Join(err, c.run("DETACH staged"))
+}
+
+func deleteStagedDead(c *conn) error {
+	for row, err := range c.query(context.Background(), "SELECT lo, hi FROM staged.dead ORDER BY seq") {
+		if err != nil {
+			return err
+		}
+		if err := c.run("DELETE FROM main.entries WHERE id BETWEEN ? AND ?", row[0], row[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expectBase makes sure that the replica still stands where the delta began.
+func (in *Intake) expectBase(c *conn) (meta, error) {
+	m, err := readMeta(c)
+	if err != nil {
+		return m, err
+	}
+	if m.head.Head != in.token.Base {
+		return m, fmt.Errorf("the replica moved under the delta: %w", ErrBusy)
+	}
+	return m, nil
+}
+
+func finishDelta(c *conn, p *index.Page, count, horizon int64) error {
+	if count != p.Head.Count {
+		return fmt.Errorf("%d entries, the head says %d: %w", count, p.Head.Count, ErrMismatch)
+	}
+	highest, err := c.int("SELECT coalesce(max(id), 0) FROM main.entries")
+	if err != nil {
+		return err
+	}
+	if highest >= p.Head.NextID {
+		return fmt.Errorf("id %d, next id %d: %w", highest, p.Head.NextID, ErrMismatch)
+	}
+	return writeMeta(c, &meta{head: p.Head, record: p.Record, horizon: horizon})
+}
+
+// Close ends the Intake. What was received so far is kept for the next one, except for a small delta in memory.
+func (in *Intake) Close() error {
+	var err error
+	if in.stage != nil {
+		if !in.done && len(in.rows)+len(in.dead) > 0 {
+			err = in.flush()
+		}
+		err = errors.Join(err, in.stage.close())
+		in.stage = nil
+	}
+	in.s.mu.Lock()
+	delete(in.s.filled, in.loc)
+	in.s.mu.Unlock()
+	return err
+}
+
+// discard deletes what was staged.
+func (in *Intake) discard() error {
+	in.rows, in.dead = nil, nil
+	if in.stage != nil {
+		err := in.stage.close()
+		in.stage = nil
+		if err != nil {
+			return err
+		}
+	}
+	return removeDB(in.s.stagingPath(in.loc, in.kind))
+}
+
+// Discard deletes what was received so far, so that the next Intake starts anew. Close still has to be called.
+func (in *Intake) Discard() error { return in.discard() }

@@ -1,0 +1,275 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"github.com/peerdex/peerdex/index"
+)
+
+// maxReaders bounds the read connections of one location's file.
+const maxReaders = 4
+
+// location is one open generation of a location's file: a writer, and a pool of readers beside it. It is closed when
+// it was retired and the last user has let go.
+type location struct {
+	path string
+	own  bool
+
+	wmu    sync.Mutex // held for a whole Commit or apply: one writer
+	writer *conn      // opened on first use; guarded by wmu
+
+	slots chan struct{} // one token a reader in use
+	mu    sync.Mutex
+	idle  []*conn
+	users int
+	gone  bool          // retired: no new users
+	done  chan struct{} // closed when gone and users == 0
+}
+
+func newLocation(path string, own bool) *location {
+	return &location{path: path, own: own, slots: make(chan struct{}, maxReaders), done: make(chan struct{})}
+}
+
+// use returns the open handle of a location; release it when done. A retired handle stays readable until then.
+func (s *Store) use(ctx context.Context, l index.Location) (*location, func(), error) {
+	for {
+		h, err := s.handle(ctx, l)
+		if err != nil {
+			return nil, nil, err
+		}
+		if h.enter() {
+			return h, h.leave, nil
+		}
+		select { // replaced in this moment; the map has the new one
+		case <-h.done:
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
+	}
+}
+
+func (s *Store) handle(ctx context.Context, l index.Location) (*location, error) {
+	s.mu.Lock()
+	h, closed := s.locs[l], s.closed
+	s.mu.Unlock()
+	if closed {
+		return nil, ErrClosed
+	}
+	if h != nil && !s.readOnly {
+		return h, nil // this process alone switches generations
+	}
+	gen, err := s.node.generation(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	path := s.locationPath(l, gen)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	if h := s.locs[l]; h != nil && h.path == path {
+		return h, nil
+	}
+	// A reader beside a daemon keeps the handle of a generation that the daemon replaced until Close.
+	if h := s.locs[l]; h != nil {
+		s.stale = append(s.stale, h)
+	}
+	h = newLocation(path, l.Owner == s.self)
+	s.locs[l] = h
+	return h, nil
+}
+
+func (h *location) enter() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.gone {
+		return false
+	}
+	h.users++
+	return true
+}
+
+func (h *location) leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.users--
+	if h.gone && h.users == 0 {
+		close(h.done)
+	}
+}
+
+// retire stops new users, waits for the others, closes all connections, and deletes the file named, if any.
+func (h *location) retire(remove string) error {
+	h.mu.Lock()
+	if !h.gone {
+		h.gone = true
+		if h.users == 0 {
+			close(h.done)
+		}
+	}
+	h.mu.Unlock()
+	<-h.done
+	h.wmu.Lock()
+	defer h.wmu.Unlock()
+	var errs []error
+	for _, c := range h.idle {
+		errs = append(errs, c.close())
+	}
+	h.idle = nil
+	if h.writer != nil {
+		errs = append(errs, h.writer.close())
+		h.writer = nil
+	}
+	if remove != "" {
+		errs = append(errs, removeDB(remove))
+	}
+	return errors.Join(errs...)
+}
+
+// write runs f with the writer connection, one caller at a time.
+func (h *location) write(f func(*conn) error) error {
+	h.wmu.Lock()
+	defer h.wmu.Unlock()
+	if h.writer == nil {
+		a := accessReplica
+		if h.own {
+			a = accessFull
+		}
+		c, err := openConn(h.path, a)
+		if err != nil {
+			return err
+		}
+		if err := c.expect(locationAppID, locationVersion); err != nil {
+			return errors.Join(fmt.Errorf("%s: %w", h.path, err), c.close())
+		}
+		h.writer = c
+	}
+	return f(h.writer)
+}
+
+// read runs f with a reader connection in a read transaction.
+func (h *location) read(ctx context.Context, f func(*conn) error) error {
+	select {
+	case h.slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-h.slots }()
+	h.mu.Lock()
+	var c *conn
+	if n := len(h.idle); n > 0 {
+		c, h.idle = h.idle[n-1], h.idle[:n-1]
+	}
+	h.mu.Unlock()
+	if c == nil {
+		var err error
+		if c, err = openConn(h.path, accessRead); err != nil {
+			return err
+		}
+		if err := c.expect(locationAppID, locationVersion); err != nil {
+			return errors.Join(fmt.Errorf("%s: %w", h.path, err), c.close())
+		}
+	}
+	err := c.view(func() error { return f(c) })
+	h.mu.Lock()
+	h.idle = append(h.idle, c)
+	h.mu.Unlock()
+	return err
+}
+
+// viewLocation runs f on a consistent view of a location's file.
+func (s *Store) viewLocation(ctx context.Context, l index.Location, f func(*conn) error) error {
+	h, release, err := s.use(ctx, l)
+	if err != nil {
+		return fmt.Errorf("location %v: %w", l, err)
+	}
+	defer release()
+	err = h.read(ctx, f)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("location %v: %w", l, ErrNotFound)
+	}
+	return err
+}
+
+// meta is what a location's file says of itself.
+type meta struct {
+	head    index.SignedHead
+	record  []byte
+	horizon int64
+	token   []byte
+}
+
+func readMeta(c *conn) (meta, error) {
+	row, err := c.one("SELECT head, record, horizon, token FROM meta")
+	if err != nil {
+		return meta{}, fmt.Errorf("read meta: %w", err)
+	}
+	var m meta
+	head, _ := row[0].([]byte)
+	if len(head) > 0 {
+		if err := m.head.UnmarshalBinary(head); err != nil {
+			return meta{}, fmt.Errorf("read meta: %w (%w)", ErrCorrupt, err)
+		}
+	}
+	rec, _ := row[1].([]byte)
+	m.record = append([]byte(nil), rec...)
+	m.horizon, _ = row[2].(int64)
+	if t, ok := row[3].([]byte); ok {
+		m.token = append([]byte(nil), t...)
+	}
+	return m, nil
+}
+
+func writeMeta(c *conn, m *meta) error {
+	head := []byte{}
+	if m.head.Seq != 0 {
+		head, _ = m.head.MarshalBinary()
+	}
+	var token any
+	if m.token != nil {
+		token = m.token
+	}
+	err := c.run("INSERT INTO meta (one, head, record, horizon, token) VALUES (1, ?, ?, ?, ?)"+
+		" ON CONFLICT (one) DO UPDATE SET head = excluded.head, record = excluded.record, horizon = excluded.horizon, token = excluded.token",
+		head, m.record, m.horizon, token)
+	if err != nil {
+		return fmt.Errorf("write meta: %w", err)
+	}
+	return nil
+}
+
+// Held is what this device holds of a location: the head, the record it covers, and the horizon.
+type Held struct {
+	Head    index.SignedHead
+	Record  index.Record
+	Raw     []byte // the record's canonical bytes
+	Horizon int64
+}
+
+// Held reads what this device holds of a location, or ErrNotFound.
+func (s *Store) Held(ctx context.Context, l index.Location) (Held, error) {
+	var held Held
+	err := s.viewLocation(ctx, l, func(c *conn) error {
+		m, err := readMeta(c)
+		if err != nil {
+			return err
+		}
+		held = Held{Head: m.head, Raw: m.record, Horizon: m.horizon}
+		return held.Record.UnmarshalBinary(m.record)
+	})
+	return held, err
+}
+
+// Locations lists the locations of which this device has a file, own ones and replicas, in order of owner and ID.
+func (s *Store) Locations(ctx context.Context) ([]index.Location, error) {
+	gens, err := s.node.generations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return sortedLocations(gens), nil
+}

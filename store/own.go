@@ -1,0 +1,176 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/peerdex/peerdex/index"
+)
+
+// Create makes a location of this device. The record's Seq is given by the store. The location starts with its root
+// folder and a signed head whose AsOf is 0: nothing is known true of it yet.
+func (s *Store) Create(ctx context.Context, lib index.LibraryID, rec index.Record) (index.Location, error) {
+	l := index.Location{Owner: s.self}
+	_, _ = rand.Read(l.ID[:])
+	gen, err := s.node.nextGeneration(ctx)
+	if err != nil {
+		return l, err
+	}
+	path := s.locationPath(l, gen)
+	if err := s.createFile(path, l, lib, rec); err != nil {
+		return l, errors.Join(fmt.Errorf("create location: %w", err), removeDB(path))
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return l, fmt.Errorf("create location: %w", err)
+	}
+	return l, s.node.point(ctx, l, gen)
+}
+
+func (s *Store) createFile(path string, l index.Location, lib index.LibraryID, rec index.Record) (err error) {
+	c, err := openConn(path, accessFull)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	return c.tx(func() error {
+		if err := c.create(locationAppID, locationVersion, schema("location.sql"), schema("location_index.sql")); err != nil {
+			return err
+		}
+		rec.Seq = 1
+		raw, err := rec.MarshalBinary()
+		if err != nil {
+			return err
+		}
+		root := index.Entry{ID: index.RootID, Kind: index.KindDir, Seq: 2}
+		if err := insertEntry(c, &root); err != nil {
+			return err
+		}
+		m := meta{record: raw}
+		m.head.Head = index.Head{
+			Library: lib, Location: l, Epoch: newEpoch(1), Seq: 2, Count: 1, NextID: 2, Record: index.HashRecord(raw),
+		}
+		return s.signMeta(c, &m)
+	})
+}
+
+func newEpoch(counter uint64) index.Epoch {
+	var b [8]byte
+	_, _ = rand.Read(b[:])
+	return index.Epoch{Counter: counter, Random: binary.BigEndian.Uint64(b[:])}
+}
+
+// signMeta signs the head and writes it, inside the transaction that changed what it covers.
+func (s *Store) signMeta(c *conn, m *meta) error {
+	signed, err := index.SignHead(m.head.Head, s.key)
+	if err != nil {
+		return err
+	}
+	m.head = signed
+	return writeMeta(c, m)
+}
+
+// SetRecord changes the record of an own location. It takes a seq.
+func (s *Store) SetRecord(ctx context.Context, l index.Location, change func(*index.Record)) (index.SignedHead, error) {
+	return s.amend(ctx, l, func(m *meta) error {
+		var rec index.Record
+		if err := rec.UnmarshalBinary(m.record); err != nil {
+			return err
+		}
+		change(&rec)
+		m.head.Seq++
+		rec.Seq = m.head.Seq
+		raw, err := rec.MarshalBinary()
+		m.record, m.head.Record = raw, index.HashRecord(raw)
+		return err
+	})
+}
+
+func (s *Store) resign(ctx context.Context, l index.Location, lib index.LibraryID) error {
+	_, err := s.amend(ctx, l, func(m *meta) error {
+		m.head.Library = lib
+		return nil
+	})
+	return err
+}
+
+// amend changes head and record of an own location in one transaction.
+func (s *Store) amend(ctx context.Context, l index.Location, change func(*meta) error) (index.SignedHead, error) {
+	var head index.SignedHead
+	err := s.writeLocation(ctx, l, func(c *conn) error {
+		return c.tx(func() error {
+			m, err := readMeta(c)
+			if err != nil {
+				return err
+			}
+			if err := change(&m); err != nil {
+				return err
+			}
+			if err := s.signMeta(c, &m); err != nil {
+				return err
+			}
+			head = m.head
+			return nil
+		})
+	})
+	return head, err
+}
+
+// writeLocation runs f with the writer connection of an own location.
+func (s *Store) writeLocation(ctx context.Context, l index.Location, f func(*conn) error) error {
+	if l.Owner != s.self {
+		return fmt.Errorf("location %v belongs to another device: %w", l, index.ErrInvalid)
+	}
+	if s.readOnly {
+		return fmt.Errorf("the store was opened for reading: %w", index.ErrInvalid)
+	}
+	h, release, err := s.use(ctx, l)
+	if err != nil {
+		return fmt.Errorf("location %v: %w", l, err)
+	}
+	defer release()
+	return h.write(f)
+}
+
+// Drop deletes this device's file of a location, own or replica, with everything staged for it. What was heard of
+// the location stays. It waits for readers.
+func (s *Store) Drop(ctx context.Context, l index.Location) error {
+	gen, err := s.node.generation(ctx, l)
+	if err != nil {
+		return fmt.Errorf("drop location %v: %w", l, err)
+	}
+	if err := s.node.unpoint(ctx, l); err != nil {
+		return fmt.Errorf("drop location: %w", err)
+	}
+	s.mu.Lock()
+	h := s.locs[l]
+	delete(s.locs, l)
+	s.mu.Unlock()
+	path := s.locationPath(l, gen)
+	if h != nil {
+		err = h.retire(path)
+	} else {
+		err = removeDB(path)
+	}
+	return errors.Join(err, s.dropStaging(l))
+}
+
+func (s *Store) dropStaging(l index.Location) error {
+	return errors.Join(removeDB(s.stagingPath(l, stageFull)), removeDB(s.stagingPath(l, stageDelta)))
+}
+
+// ScanState is what the owner remembers of the last scan of a location.
+type ScanState struct {
+	State      string // as node/api spells it: "never", "current", "volume away", "unreadable"
+	Detail     string
+	Started    time.Time
+	Took       time.Duration
+	Unreadable int64    // folders whose rows were kept
+	Paths      []string // the first few of them, relative to the root
+	HeldCount  int64    // entries that wait for a second scan before they are deleted
+	Held       []int64  // ids of the roots of what waits
+}

@@ -1,0 +1,31 @@
+-- One location, own or replica. The same text for both.
+
+-- One row per live file, folder, symlink or other node. Ids are given by the owner, from 1 (the root), in walk order.
+CREATE TABLE entries (
+  id     INTEGER PRIMARY KEY,
+  parent INTEGER NOT NULL,        -- 0 for the root
+  name   TEXT    NOT NULL,        -- raw bytes, may be invalid UTF-8; '' for the root
+  kind   INTEGER NOT NULL,        -- 1 file, 2 folder, 3 symlink, 4 other
+  size   INTEGER NOT NULL,        -- bytes
+  mtime  INTEGER NOT NULL,        -- ns since 1970, saturating
+  mode   INTEGER NOT NULL,        -- permission bits
+  hash   BLOB,                    -- of the content; NULL until hashed
+  attrs  BLOB,                    -- of the embedding application; NULL from the scanner
+  seq    INTEGER NOT NULL         -- of the last change of this row
+) STRICT;
+
+-- Ids lo..hi are dead for ever. One seq a run.
+CREATE TABLE dead (
+  seq INTEGER PRIMARY KEY,
+  lo  INTEGER NOT NULL,
+  hi  INTEGER NOT NULL
+) STRICT;
+
+-- What this file holds, as its owner signed it.
+CREATE TABLE meta (
+  one     INTEGER PRIMARY KEY CHECK (one = 1),
+  head    BLOB    NOT NULL,       -- signed head: owner, location, epoch, seq, count, next id, hashes, as of
+  record  BLOB    NOT NULL,       -- the location's record, covered by the head
+  horizon INTEGER NOT NULL,       -- lowest seq from which this file can still serve a delta
+  token   BLOB                    -- resume token while this file is being filled; NULL once it is in place
+) STRICT;

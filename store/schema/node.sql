@@ -1,0 +1,77 @@
+-- What this device knows apart from the locations' files.
+
+-- Single values: library secret, device name, port, the counter of generations.
+CREATE TABLE setting (
+  key   TEXT PRIMARY KEY,
+  value ANY NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The signed records of membership, by their SHA-256.
+CREATE TABLE membership (
+  hash   BLOB PRIMARY KEY,
+  record BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The file in use of each location held. A file that no row names is a leftover.
+CREATE TABLE location (
+  owner      BLOB    NOT NULL,
+  id         BLOB    NOT NULL,
+  generation INTEGER NOT NULL,
+  PRIMARY KEY (owner, id)
+) STRICT, WITHOUT ROWID;
+
+-- What only the owner needs to know of a location of its own.
+CREATE TABLE scan (
+  id          BLOB    PRIMARY KEY,
+  state       TEXT    NOT NULL,   -- of the last scan: 'never', 'current', 'volume away', 'unreadable'
+  detail      TEXT    NOT NULL,   -- why, in plain words
+  started     INTEGER NOT NULL,   -- ns since 1970
+  took        INTEGER NOT NULL,   -- ns
+  unreadable  INTEGER NOT NULL,   -- folders whose rows were kept
+  paths       TEXT    NOT NULL,   -- the first few of them, JSON array
+  held_count  INTEGER NOT NULL    -- entries that wait for a second scan before they are deleted
+) STRICT, WITHOUT ROWID;
+
+-- Roots of the subtrees whose deletion waits for a second scan that agrees.
+CREATE TABLE held (
+  id    BLOB    NOT NULL,
+  entry INTEGER NOT NULL,
+  PRIMARY KEY (id, entry)
+) STRICT, WITHOUT ROWID;
+
+-- The newest head heard of a location, from each device that spoke of it.
+CREATE TABLE heard (
+  owner   BLOB    NOT NULL,
+  id      BLOB    NOT NULL,
+  device  BLOB    NOT NULL,
+  head    BLOB    NOT NULL,
+  record  BLOB    NOT NULL,
+  horizon INTEGER NOT NULL,
+  held    INTEGER NOT NULL,       -- 1 when that device holds a replica at this head
+  at      INTEGER NOT NULL,       -- ns since 1970, our clock
+  PRIMARY KEY (owner, id, device)
+) STRICT, WITHOUT ROWID;
+
+-- Two heads of one location that cannot both be true, as evidence. The location is frozen until a higher epoch.
+CREATE TABLE frozen (
+  owner BLOB NOT NULL,
+  id    BLOB NOT NULL,
+  a     BLOB NOT NULL,
+  b     BLOB NOT NULL,
+  PRIMARY KEY (owner, id)
+) STRICT, WITHOUT ROWID;
+
+-- Addresses at which a device was reached, or may be.
+CREATE TABLE address (
+  device BLOB    NOT NULL,
+  addr   TEXT    NOT NULL,        -- multiaddr without the peer ID
+  good   INTEGER NOT NULL,        -- ns since 1970 of the last time it worked; 0 = never
+  PRIMARY KEY (device, addr)
+) STRICT, WITHOUT ROWID;
+
+-- When a device was last connected, and why it is not.
+CREATE TABLE contact (
+  device BLOB    PRIMARY KEY,
+  seen   INTEGER NOT NULL,        -- ns since 1970
+  error  TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
