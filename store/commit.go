@@ -21,9 +21,9 @@ const (
 
 // CommitOptions say what a commit means.
 type CommitOptions struct {
-	// AsOf, when not zero, is the moment at which the location is known true if the changes end without an error. It
-	// moves the head's "as of", alone if nothing changed.
-	AsOf time.Time
+	// AsOf is asked once, after the changes ended without an error, for the moment at which the location is known
+	// true. It moves the head's "as of", alone if nothing changed. Nil, or a zero time, leaves "as of" where it is.
+	AsOf func() time.Time
 	// Progress is called after each chunk with the rows put so far; may be nil.
 	Progress func(put int64)
 }
@@ -104,8 +104,10 @@ func (w *committer) all(changes iter.Seq2[index.Change, error]) error {
 			return err
 		}
 	}
-	if !w.opt.AsOf.IsZero() {
-		w.m.head.AsOf = max(w.m.head.AsOf, w.opt.AsOf.UnixNano())
+	if w.opt.AsOf != nil {
+		if at := w.opt.AsOf(); !at.IsZero() {
+			w.m.head.AsOf = max(w.m.head.AsOf, at.UnixNano())
+		}
 	}
 	return w.commit()
 }

@@ -41,9 +41,10 @@ type Intake struct {
 	done  bool
 }
 
-// Intake begins or resumes a transfer of a replica at the given epoch: a delta if the replica held is of that epoch,
-// otherwise a full transfer. [Intake.Token] says what is wanted next. One Intake of a location can be open.
-func (s *Store) Intake(ctx context.Context, l index.Location, e index.Epoch) (*Intake, error) {
+// Intake begins or resumes a transfer of a replica at the given epoch. Mode [index.ModeDelta] changes the replica held,
+// which must be of that epoch; [index.ModeFull] builds a new generation beside it. [Intake.Token] says what is wanted
+// next. One Intake of a location can be open: a second one gets [ErrBusy].
+func (s *Store) Intake(ctx context.Context, l index.Location, e index.Epoch, mode index.Mode) (*Intake, error) {
 	if l.Owner == s.self {
 		return nil, fmt.Errorf("location %v is our own: %w", l, index.ErrInvalid)
 	}
@@ -57,18 +58,21 @@ func (s *Store) Intake(ctx context.Context, l index.Location, e index.Epoch) (*I
 		return nil, fmt.Errorf("location %v: %w", l, ErrBusy)
 	}
 	in := &Intake{s: s, loc: l}
-	if err := in.begin(ctx, e); err != nil {
+	if err := in.begin(ctx, e, mode); err != nil {
 		return nil, errors.Join(err, in.Close())
 	}
 	return in, nil
 }
 
-func (in *Intake) begin(ctx context.Context, e index.Epoch) error {
-	held, err := in.s.Held(ctx, in.loc)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	if err == nil && held.Head.Epoch == e {
+func (in *Intake) begin(ctx context.Context, e index.Epoch, mode index.Mode) error {
+	if mode == index.ModeDelta {
+		held, err := in.s.Held(ctx, in.loc)
+		if err != nil {
+			return fmt.Errorf("delta: %w", err)
+		}
+		if held.Head.Epoch != e {
+			return index.ErrEpochChanged
+		}
 		in.kind = stageDelta
 		resumed, err := in.resume(func(t *index.Token) bool { return t.Base == held.Head.Head })
 		if err != nil || resumed {

@@ -22,7 +22,7 @@ func pull(ctx context.Context, from, to *Store, l index.Location, limit int) err
 	if err != nil {
 		return err
 	}
-	in, err := to.Intake(ctx, l, held.Head.Epoch)
+	in, err := intake(ctx, to, l, held.Head.Epoch)
 	if err != nil {
 		return err
 	}
@@ -32,6 +32,15 @@ func pull(ctx context.Context, from, to *Store, l index.Location, limit int) err
 			return errors.Join(err, in.Close())
 		}
 	}
+}
+
+// intake begins a delta if there is a replica, else a full transfer.
+func intake(ctx context.Context, s *Store, l index.Location, e index.Epoch) (*Intake, error) {
+	mode := index.ModeDelta
+	if _, err := s.Held(ctx, l); errors.Is(err, ErrNotFound) {
+		mode = index.ModeFull
+	}
+	return s.Intake(ctx, l, e, mode)
 }
 
 // step takes one page.
@@ -80,6 +89,10 @@ func TestReplicaFollowsItsOwner(t *testing.T) {
 			equal(t, owner, replica, l)
 		}
 	}
+	anew, err := replica.Intake(t.Context(), l, index.Epoch{}, index.ModeDelta)
+	if !errors.Is(err, index.ErrEpochChanged) || anew != nil {
+		t.Fatalf("delta of another epoch: %v", err)
+	}
 	mine, _ := owner.Held(t.Context(), l)
 	theirs, err := replica.Held(t.Context(), l)
 	if err != nil || mine.Head != theirs.Head || theirs.Horizon == 0 {
@@ -91,7 +104,7 @@ func TestReplicaFollowsItsOwner(t *testing.T) {
 func TestLargeDeltaGoesThroughStaging(t *testing.T) {
 	owner, replica := newStore(t), newStore(t)
 	l := newLocationIn(t, owner)
-	if _, err := owner.Commit(t.Context(), l, generate(3*deltaInMemory, 1), CommitOptions{AsOf: time.Now()}); err != nil {
+	if _, err := owner.Commit(t.Context(), l, generate(3*deltaInMemory, 1), CommitOptions{AsOf: time.Now}); err != nil {
 		t.Fatal(err)
 	}
 	if err := pull(t.Context(), owner, replica, l, 4096); err != nil {
@@ -112,15 +125,15 @@ func TestLargeDeltaGoesThroughStaging(t *testing.T) {
 			}
 		}
 	}
-	if _, err := owner.Commit(t.Context(), l, edit, CommitOptions{AsOf: time.Now()}); err != nil {
+	if _, err := owner.Commit(t.Context(), l, edit, CommitOptions{AsOf: time.Now}); err != nil {
 		t.Fatal(err)
 	}
 	held, _ := owner.Held(t.Context(), l)
-	in, err := replica.Intake(t.Context(), l, held.Head.Epoch)
+	in, err := intake(t.Context(), replica, l, held.Head.Epoch)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := replica.Intake(t.Context(), l, held.Head.Epoch); !errors.Is(err, ErrBusy) {
+	if _, err := intake(t.Context(), replica, l, held.Head.Epoch); !errors.Is(err, ErrBusy) {
 		t.Fatalf("a second intake: %v", err)
 	}
 	for in.stage == nil {
@@ -132,7 +145,7 @@ func TestLargeDeltaGoesThroughStaging(t *testing.T) {
 	if err := in.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if in, err = replica.Intake(t.Context(), l, held.Head.Epoch); err != nil || in.Token().Position != at {
+	if in, err = intake(t.Context(), replica, l, held.Head.Epoch); err != nil || in.Token().Position != at {
 		t.Fatalf("resumed at %d, want %d: %v", in.Token().Position, at, err)
 	}
 	for done := false; !done; {
@@ -153,7 +166,7 @@ func TestLargeDeltaGoesThroughStaging(t *testing.T) {
 func TestFullTransferResumesAfterRestart(t *testing.T) {
 	owner := newStore(t)
 	l := newLocationIn(t, owner)
-	if _, err := owner.Commit(t.Context(), l, generate(12_000, 1), CommitOptions{AsOf: time.Now()}); err != nil {
+	if _, err := owner.Commit(t.Context(), l, generate(12_000, 1), CommitOptions{AsOf: time.Now}); err != nil {
 		t.Fatal(err)
 	}
 	held, _ := owner.Held(t.Context(), l)
@@ -162,7 +175,7 @@ func TestFullTransferResumesAfterRestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := replica.Intake(t.Context(), l, held.Head.Epoch)
+	in, err := intake(t.Context(), replica, l, held.Head.Epoch)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +191,7 @@ func TestFullTransferResumesAfterRestart(t *testing.T) {
 	if _, err := replica.Held(t.Context(), l); !errors.Is(err, ErrNotFound) {
 		t.Fatalf("an unfinished replica is visible: %v", err)
 	}
-	if in, err = replica.Intake(t.Context(), l, held.Head.Epoch); err != nil || in.Token().Position != 8000 {
+	if in, err = intake(t.Context(), replica, l, held.Head.Epoch); err != nil || in.Token().Position != 8000 {
 		t.Fatalf("resumed at %+v: %v", in.Token(), err)
 	}
 	if err := in.Close(); err != nil {
@@ -208,7 +221,7 @@ func TestWhatWasNotSignedIsRefused(t *testing.T) {
 		commit(t, owner, l, put("a", 10+rand.Int64N(1000)), put("d"+name, 4), del("b"), put("b", rand.Int64N(1000)))
 		before := dump(t, replica, l)
 		held, _ := owner.Held(t.Context(), l)
-		in, err := replica.Intake(t.Context(), l, held.Head.Epoch)
+		in, err := intake(t.Context(), replica, l, held.Head.Epoch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -304,7 +317,7 @@ func transfer(rt *rapid.T, providers []*Store, receiver *Store, l index.Location
 	if err != nil {
 		rt.Fatal(err)
 	}
-	in, err := receiver.Intake(ctx, l, held.Head.Epoch)
+	in, err := intake(ctx, receiver, l, held.Head.Epoch)
 	if err != nil {
 		rt.Fatal(err)
 	}
@@ -327,7 +340,7 @@ func transfer(rt *rapid.T, providers []*Store, receiver *Store, l index.Location
 			if err := in.Close(); err != nil {
 				rt.Fatal(err)
 			}
-			if in, err = receiver.Intake(ctx, l, held.Head.Epoch); err != nil {
+			if in, err = intake(ctx, receiver, l, held.Head.Epoch); err != nil {
 				rt.Fatal(err)
 			}
 		}
@@ -431,7 +444,7 @@ func randomOps(rt *rapid.T, s *Store, l index.Location) {
 			cs = append(cs, index.Change{Op: index.Delete, Entry: index.Entry{ID: victim}})
 		}
 	}
-	if _, err := s.Commit(ctx, l, changes(cs...), CommitOptions{AsOf: time.Now()}); err != nil {
+	if _, err := s.Commit(ctx, l, changes(cs...), CommitOptions{AsOf: time.Now}); err != nil {
 		rt.Fatalf("%v: %+v", err, cs)
 	}
 }

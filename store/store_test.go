@@ -68,7 +68,7 @@ func del(path string) index.Change { return index.Change{Op: index.Delete, Path:
 
 func commit(t testing.TB, s *Store, l index.Location, cs ...index.Change) CommitResult {
 	t.Helper()
-	r, err := s.Commit(context.Background(), l, changes(cs...), CommitOptions{AsOf: time.Now()})
+	r, err := s.Commit(context.Background(), l, changes(cs...), CommitOptions{AsOf: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestCommitKeepsChunksBeforeAnError(t *testing.T) {
 		}
 		yield(index.Change{}, boom)
 	}
-	r, err := s.Commit(t.Context(), l, stream, CommitOptions{AsOf: time.Now()})
+	r, err := s.Commit(t.Context(), l, stream, CommitOptions{AsOf: time.Now})
 	if !errors.Is(err, boom) {
 		t.Fatalf("error %v", err)
 	}
@@ -324,7 +324,7 @@ func BenchmarkCommit(b *testing.B) {
 					list = append(list, c)
 				}
 				b.StartTimer()
-				if _, err := s.Commit(context.Background(), l, changes(list...), CommitOptions{AsOf: time.Now()}); err != nil {
+				if _, err := s.Commit(context.Background(), l, changes(list...), CommitOptions{AsOf: time.Now}); err != nil {
 					b.Fatal(err)
 				}
 				b.StopTimer()
