@@ -1,0 +1,244 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/node/api"
+	"github.com/peerdex/peerdex/store/query"
+)
+
+// hitFlags are the flags of find and ls about how hits are printed.
+type hitFlags struct {
+	long  bool
+	zero  bool
+	count bool
+}
+
+func (f *hitFlags) register(c *cobra.Command) {
+	c.Flags().BoolVarP(&f.long, "long", "l", false, "with kind, mode, size and time")
+	c.Flags().BoolVarP(&f.zero, "print0", "0", false, "end names with a NUL byte, and print them as they are")
+	c.Flags().BoolVarP(&f.count, "count", "c", false, "print how many, only")
+	c.MarkFlagsMutuallyExclusive("long", "print0", "count")
+}
+
+func (a *app) findCommand() *cobra.Command {
+	var q api.Query
+	var f hitFlags
+	c := &cobra.Command{
+		Use:     "find QUERY…",
+		Aliases: []string{"f"},
+		Short:   "Search the files of all devices",
+		Long: `Search the files of all devices, whether they are on or off, and whether the
+daemon runs or not. Names are searched, not contents. "peerdex help query" has
+the operators.
+
+On a terminal hits come with size and time; in a pipe one DEVICE:PATH a line, or
+as the flags say. How old each device's part of the answer is goes to standard
+error. Exit code 1 says that nothing was found.`,
+		Example: "  peerdex find report 2026 ext:pdf\n  peerdex find 'size:>1G' -d nas\n  peerdex find -t d photos",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q.Text = strings.Join(args, " ")
+			if strings.TrimSpace(q.Text) == "" && len(q.Ext)+len(q.Size)+len(q.Modified)+len(q.Type)+len(q.On) == 0 {
+				return &api.Error{Code: api.CodeUsage, Title: "what is to be found?", Hint: "peerdex find --help"}
+			}
+			if q.Limit < 0 {
+				return &api.Error{Code: api.CodeUsage, Title: fmt.Sprintf("--limit %d makes no sense", q.Limit), Hint: "peerdex find --help"}
+			}
+			return a.find(cmd.Context(), q, f)
+		},
+	}
+	fl := c.Flags()
+	fl.StringArrayVarP(&q.Ext, "ext", "e", nil, "extension (repeatable: any of them)")
+	fl.StringArrayVarP(&q.Size, "size", "S", nil, "size, such as '>10M' or 1M..2G")
+	fl.StringArrayVarP(&q.Type, "type", "t", nil, "f file, d folder, l symlink")
+	fl.StringArrayVar(&q.Modified, "modified", nil, "time of the last change, such as '<7d' or 2026-03")
+	fl.StringArrayVarP(&q.On, "on", "d", nil, "device (repeatable: any of them)")
+	fl.IntVar(&q.Limit, "limit", 0, "stop after this many (0: never)")
+	f.register(c)
+	return c
+}
+
+func (a *app) find(ctx context.Context, q api.Query, f hitFlags) error {
+	r, release, err := a.reader(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	begun := a.now()
+	p := a.newHitPrinter(f, fullPath)
+	if err := p.printAll(r.Search(ctx, q)); err != nil {
+		return err
+	}
+	s := summary{Count: p.total(), Elapsed: int64(a.now().Sub(begun)), Complete: q.Limit == 0 || p.total() < int64(q.Limit)}
+	st, err := r.Status(ctx)
+	if err != nil {
+		return err
+	}
+	s.Devices = searched(&st, q, a.now())
+	p.finish(&s)
+	if s.Count == 0 {
+		return errNothing
+	}
+	return nil
+}
+
+// searched says of each device that a search could reach how old its part is.
+func searched(st *api.Status, q api.Query, now time.Time) []deviceAsOf {
+	parsed, err := query.Fields{Text: q.Text, On: q.On}.Parse(now)
+	out := []deviceAsOf{}
+	for _, d := range allDevices(st) {
+		if err == nil && !parsed.MatchesDevice(d.Name, d.Short, d.ID.String()) {
+			continue
+		}
+		if v, has := deviceSummary(st, &d); has {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// deviceSummary says how old a device's index is, and what is wrong with it. has is false when it has no location.
+func deviceSummary(st *api.Status, d *api.Device) (v deviceAsOf, has bool) {
+	v = deviceAsOf{Device: d.Name, Connected: d.Self || (d.Connected && st.Running), AsOf: deviceAge(st.Locations, d)}
+	for i := range st.Locations {
+		l := &st.Locations[i]
+		if l.Owner != d.ID || l.State == api.StateRetired {
+			continue
+		}
+		has = true
+		for _, n := range locationNotes(l) {
+			v.Notes = append(v.Notes, quote(l.Name)+": "+n)
+		}
+	}
+	return v, has
+}
+
+// hitPrinter prints hits as the flags say, and counts them.
+type hitPrinter struct {
+	app     *app
+	flags   hitFlags
+	name    func(*api.Hit) string
+	details bool
+	out     *bufio.Writer
+	flushed time.Time
+	kinds   map[index.Kind]int64
+}
+
+// newHitPrinter returns a printer that calls hits by name where it prints details.
+func (a *app) newHitPrinter(f hitFlags, name func(*api.Hit) string) *hitPrinter {
+	return &hitPrinter{
+		app: a, flags: f, name: name, details: f.long || (a.outTTY && !f.zero),
+		out: bufio.NewWriterSize(a.out, 64<<10), kinds: map[index.Kind]int64{},
+	}
+}
+
+func (p *hitPrinter) total() (n int64) {
+	for _, k := range p.kinds {
+		n += k
+	}
+	return n
+}
+
+func (p *hitPrinter) printAll(hits iter.Seq2[api.Hit, error]) error {
+	for h, err := range hits {
+		if err != nil {
+			return joinFlush(err, p.out)
+		}
+		p.kinds[h.Kind]++
+		p.print(&h)
+		if now := p.app.now(); p.app.outTTY && now.Sub(p.flushed) > 100*time.Millisecond {
+			p.flushed = now
+			if err := p.out.Flush(); err != nil {
+				return fmt.Errorf("print: %w", err)
+			}
+		}
+	}
+	return joinFlush(nil, p.out)
+}
+
+// joinFlush prints what is waiting to be printed, also when err ends the list early.
+func joinFlush(err error, out *bufio.Writer) error {
+	if flushErr := out.Flush(); err == nil && flushErr != nil {
+		return fmt.Errorf("print: %w", flushErr)
+	}
+	return err
+}
+
+// print prints one hit. Errors of the writer stick and come out at the next flush.
+func (p *hitPrinter) print(h *api.Hit) {
+	switch {
+	case p.flags.count:
+	case p.app.flags.json:
+		p.app.printJSON(p.out, "hit", h)
+	case p.flags.zero:
+		fmt.Fprintf(p.out, "%s\x00", fullPath(h))
+	case p.details:
+		name := p.name(h)
+		if h.Kind == index.KindDir && !strings.HasSuffix(name, "/") {
+			name += "/"
+		}
+		fmt.Fprintf(p.out, "%s  %s\n", hitColumns(h, p.flags.long, p.app.now()), quote(name))
+	default:
+		fmt.Fprintf(p.out, "%s\n", fullPath(h))
+	}
+}
+
+// finish prints the count where that is the answer, and the line that says how old the answer is.
+func (p *hitPrinter) finish(s *summary) {
+	a := p.app
+	if a.flags.json {
+		a.printJSON(a.out, "summary", s)
+		return
+	}
+	if p.flags.count {
+		a.say("%d", s.Count)
+	}
+	parts := []string{p.counted()}
+	if !s.Complete {
+		parts[0] += " (--limit)"
+	}
+	parts = append(parts, took(time.Duration(s.Elapsed)))
+	for i := range s.Devices {
+		parts = append(parts, a.ageOf(&s.Devices[i]))
+	}
+	a.note("%s", strings.Join(parts, " · "))
+	for _, d := range s.Devices {
+		for _, n := range d.Notes {
+			a.note("note: %s: %s", quote(d.Device), n)
+		}
+	}
+}
+
+// counted says how many of what were printed: "3 files, 1 folder".
+func (p *hitPrinter) counted() string {
+	var parts []string
+	for _, k := range []struct {
+		kind index.Kind
+		noun string
+	}{{index.KindFile, "file"}, {index.KindDir, "folder"}, {index.KindSymlink, "symlink"}, {index.KindOther, "other"}} {
+		if n := p.kinds[k.kind]; n > 0 {
+			parts = append(parts, count(n, k.noun))
+		}
+	}
+	if len(parts) == 0 {
+		return "nothing found"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// ageOf says how old a device's part of an answer is: "nas OFFLINE, as of 3 h ago (09:41)".
+func (a *app) ageOf(d *deviceAsOf) string {
+	s := quote(d.Device)
+	if !d.Connected {
+		s += " " + a.paint(yellow, "OFFLINE,", a.errTTY)
+	}
+	return s + " as of " + asOf(d.AsOf, a.now())
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/progress"
+
+	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/node/api"
+)
+
+// plainEvery is how often a line of progress is printed where there is no terminal to draw a bar on.
+const plainEvery = 5 * time.Second
+
+// bars shows the progress of scans and transfers on standard error: as bars on a terminal, as a line now and then
+// elsewhere, and not at all with -q or --json. It is safe for concurrent use.
+type bars struct {
+	app *app
+	mu  sync.Mutex
+
+	writer   progress.Writer // nil where lines are printed, and before the first bar
+	rendered chan struct{}   // closed when the writer's goroutine has ended
+	trackers map[barKey]*progress.Tracker
+	printed  map[barKey]time.Time
+	closed   bool
+}
+
+type barKey struct {
+	location index.Location
+	phase    string
+}
+
+func (a *app) newBars() *bars {
+	return &bars{app: a, trackers: map[barKey]*progress.Tracker{}, printed: map[barKey]time.Time{}}
+}
+
+// update shows the newest state of one scan or transfer.
+func (b *bars) update(p *api.Progress) {
+	if b.app.flags.quiet || b.app.flags.json {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	key := barKey{p.Location, p.Phase}
+	switch {
+	case b.closed:
+	case b.app.errTTY && b.app.getenv("TERM") != "dumb":
+		b.draw(key, p)
+	default:
+		b.print(key, p)
+	}
+}
+
+func (b *bars) print(key barKey, p *api.Progress) {
+	now := b.app.now()
+	if last, seen := b.printed[key]; !p.Finished && (!seen || now.Sub(last) >= plainEvery) {
+		b.printed[key] = now
+		if seen { // the first is only noted: what ends within seconds needs no line
+			b.app.note("%s: %s", barTitle(p), doneOf(p))
+		}
+	}
+}
+
+func (b *bars) draw(key barKey, p *api.Progress) {
+	t := b.trackers[key]
+	if t == nil {
+		if p.Finished {
+			return
+		}
+		t = &progress.Tracker{
+			Message: barTitle(p), RemoveOnCompletion: true, AutoStopDisabled: true,
+			Units: progress.Units{Formatter: number},
+		}
+		b.trackers[key] = t
+		b.begin()
+		b.writer.AppendTracker(t)
+	}
+	if p.TotalEntries > 0 {
+		t.UpdateTotal(max(p.TotalEntries, p.DoneEntries))
+	}
+	t.SetValue(p.DoneEntries)
+	if p.Finished {
+		t.MarkAsDone()
+		delete(b.trackers, key)
+	}
+}
+
+// begin starts drawing at the first bar.
+func (b *bars) begin() {
+	if b.writer != nil {
+		return
+	}
+	w := progress.NewWriter()
+	w.SetOutputWriter(b.app.err)
+	w.SetUpdateFrequency(100 * time.Millisecond)
+	w.SetTrackerLength(25)
+	style := progress.StyleBlocks
+	style.Visibility.Speed = true
+	style.Visibility.ETA = true
+	style.Visibility.TrackerOverall = false
+	style.Options.Separator = "  "
+	style.Options.PercentIndeterminate = "     "
+	style.Options.TimeInProgressPrecision = time.Second
+	style.Options.SpeedPrecision = time.Second
+	w.SetStyle(style)
+	b.writer, b.rendered = w, make(chan struct{})
+	go func() {
+		defer close(b.rendered)
+		w.Render()
+	}()
+}
+
+// close takes the bars off the screen and waits until nothing is drawn any more.
+func (b *bars) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	if b.writer == nil {
+		return
+	}
+	for _, t := range b.trackers {
+		t.MarkAsDone()
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		b.writer.Stop() // has no effect before the goroutine has begun
+		select {
+		case <-b.rendered:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func barTitle(p *api.Progress) string {
+	switch p.Phase {
+	case api.PhaseScan:
+		return "Scanning " + quote(p.Name)
+	case api.PhaseApply:
+		return "Storing " + quote(p.Device) + ": " + quote(p.Name)
+	}
+	return "Receiving " + quote(p.Device) + ": " + quote(p.Name)
+}
+
+// doneOf says how far something is, in entries.
+func doneOf(p *api.Progress) string {
+	if p.TotalEntries > 0 {
+		return number(p.DoneEntries) + " of " + count(p.TotalEntries, "entry")
+	}
+	return count(p.DoneEntries, "entry")
+}
+
+// follow shows progress until done says true, asking it again and again: events only make the picture move, what is
+// the case is always asked for.
+func (a *app) follow(ctx context.Context, b api.Backend, done func(context.Context) (bool, error)) error {
+	view := a.newBars()
+	defer view.close()
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() {
+		for e, err := range b.Events(ctx) {
+			if err != nil {
+				return // the picture stands still; done reports what is wrong
+			}
+			if e.Progress != nil {
+				view.update(e.Progress)
+			}
+		}
+	})
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		if ok, err := done(ctx); ok || err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

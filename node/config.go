@@ -1,0 +1,149 @@
+package node
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/peerdex/peerdex/discovery"
+	"github.com/peerdex/peerdex/index/membership"
+	"github.com/peerdex/peerdex/node/api"
+)
+
+// The types of the node's methods are those of its API, so that a program in process and one that speaks HTTP see the
+// same.
+type (
+	// Status is one screen about this device.
+	Status = api.Status
+	// Device is a member of the library.
+	Device = api.Device
+	// Location is a folder tree of one device.
+	Location = api.Location
+	// Query is a search.
+	Query = api.Query
+	// Hit is one entry found or listed.
+	Hit = api.Hit
+	// ListRequest asks for the entries of one folder.
+	ListRequest = api.ListRequest
+	// Listing is one page of a folder.
+	Listing = api.Listing
+	// AddRequest adds a location.
+	AddRequest = api.AddRequest
+	// RemoveRequest removes a location.
+	RemoveRequest = api.RemoveRequest
+	// ScanRequest scans now.
+	ScanRequest = api.ScanRequest
+	// ScanResult is what a scan found.
+	ScanResult = api.ScanResult
+	// Invite is an open pairing window.
+	Invite = api.Invite
+	// InviteOutcome says how an invite ended.
+	InviteOutcome = api.InviteOutcome
+	// JoinRequest joins another device's library.
+	JoinRequest = api.JoinRequest
+	// JoinResult says which library this device is in now.
+	JoinResult = api.JoinResult
+	// Progress is the state of a scan or a transfer.
+	Progress = api.Progress
+	// Event is something that happened.
+	Event = api.Event
+	// Error is an error for people.
+	Error = api.Error
+)
+
+// Config says how a node works. The zero value of each field but Dir is its default. It is read once, by [Open].
+type Config struct {
+	// Dir is the data folder; it is made if it isn't there. Required.
+	Dir string
+	// DeviceName is what people call this device, used when the data folder is new; "" = the host's name.
+	DeviceName string
+	// Reach is how far to go to meet other devices: "lan" (default) or "loopback", which stays on this machine.
+	Reach string
+	// Listen are the multiaddrs to listen on; nil = by reach, on a port that is remembered.
+	Listen []string
+	// Peers are static addresses of devices, such as "/ip4/192.168.1.20/tcp/4001/p2p/12D3KooW…".
+	Peers []string
+	// NoMDNS turns off looking for devices on the local network.
+	NoMDNS bool
+	// MDNSInterfaces are the names of the network interfaces to look on; nil = all.
+	MDNSInterfaces []string
+	// ScanEvery is the time between scans of a location; 0 = 1 h, negative = only when asked to.
+	ScanEvery time.Duration
+	// ConfirmAfter is the time after which a scan that held back deletions is repeated; 0 = 1 min.
+	ConfirmAfter time.Duration
+	// InviteTTL is how long an invite stays open; 0 = 10 min.
+	InviteTTL time.Duration
+	// Logger takes what a person who looks for a fault would want; nil = nothing.
+	Logger *slog.Logger
+	// Version of the program, shown to people; "" = "dev".
+	Version string
+}
+
+// withDefaults fills the zero fields and checks the others.
+func (c Config) withDefaults() (Config, discovery.Reach, error) {
+	fail := func(title, hint string, err error) (Config, discovery.Reach, error) {
+		return c, 0, usage(title, err.Error(), hint)
+	}
+	if c.Dir == "" {
+		return fail("no data folder given", "set Dir", os.ErrInvalid)
+	}
+	abs, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return fail("the data folder can't be found", "give an absolute path", err)
+	}
+	c.Dir = abs
+	reach, err := discovery.ParseReach(c.Reach)
+	if err != nil {
+		return fail("the reach is not known", `use "lan" or "loopback"`, err)
+	}
+	for _, p := range c.Peers {
+		if _, err := discovery.ParsePeerAddr(p); err != nil {
+			return fail("a static address can't be read", "write it as /ip4/192.168.1.20/tcp/4001/p2p/12D3KooW…", err)
+		}
+	}
+	if c.DeviceName == "" {
+		c.DeviceName = hostName()
+	}
+	if err := membership.ValidName(c.DeviceName); err != nil {
+		return fail("the device name can't be used", "choose 1 to 63 characters without slashes and colons", err)
+	}
+	if c.ScanEvery == 0 {
+		c.ScanEvery = time.Hour
+	}
+	if c.ConfirmAfter == 0 {
+		c.ConfirmAfter = time.Minute
+	}
+	if c.InviteTTL == 0 {
+		c.InviteTTL = 10 * time.Minute
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Version == "" {
+		c.Version = "dev"
+	}
+	return c, reach, nil
+}
+
+// hostName is a device name from the host's, without its domain.
+func hostName() string {
+	name, _ := os.Hostname()
+	name, _, _ = strings.Cut(name, ".")
+	if membership.ValidName(name) != nil {
+		return "device"
+	}
+	return name
+}
+
+// unique returns name, or name with the first number from 2 that is not taken.
+func unique(name string, taken func(string) bool) string {
+	for n, s := 2, name; ; n++ {
+		if !taken(s) {
+			return s
+		}
+		s = fmt.Sprintf("%s-%d", name, n)
+	}
+}

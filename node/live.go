@@ -1,0 +1,119 @@
+package node
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+
+	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/node/api"
+	"github.com/peerdex/peerdex/protocols/wire"
+)
+
+// live is what only a running node knows: connections, and what moves at this moment.
+type live struct {
+	n *Node
+
+	mu     sync.Mutex
+	moving map[movement]Progress
+}
+
+// movement names a scan or a transfer.
+type movement struct {
+	loc   index.Location
+	phase string
+}
+
+func (v *live) connected(d index.DeviceID) bool {
+	h := v.n.host.Load()
+	if h == nil {
+		return false
+	}
+	p, err := wire.PeerOf(d)
+	return err == nil && h.Network().Connectedness(p) == network.Connected
+}
+
+// describe adds the connection to a device.
+func (v *live) describe(d *Device) {
+	h := v.n.host.Load()
+	p, err := wire.PeerOf(d.ID)
+	if h == nil || err != nil {
+		return
+	}
+	if conns := h.Network().ConnsToPeer(p); len(conns) > 0 {
+		d.Connected, d.LastError, d.LastSeen = true, "", time.Now()
+		d.Address = conns[0].RemoteMultiaddr().String()
+	}
+}
+
+func (v *live) scanning(l index.Location) bool { return v.n.work.busy(l) }
+
+func (v *live) syncing(l index.Location) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	_, ok := v.moving[movement{l, api.PhaseFetch}]
+	return ok
+}
+
+// status adds what a running node knows of itself.
+func (v *live) status(s *Status) {
+	n := v.n
+	s.Running, s.Reach, s.Version, s.PID = true, n.reach.String(), n.cfg.Version, os.Getpid()
+	s.Traffic = api.Traffic{BytesIn: n.traffic.In.Load(), BytesOut: n.traffic.Out.Load()}
+	s.Process.PeakRSSBytes = peakRSS()
+	if h := n.host.Load(); h != nil {
+		for _, a := range h.Addrs() {
+			s.Addresses = append(s.Addresses, a.String()+"/p2p/"+h.ID().String())
+		}
+		if r := h.Refused(); r > 0 {
+			s.Notes = append(s.Notes, "streams of devices that are not paired were refused")
+		}
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, p := range v.moving {
+		s.Transfers = append(s.Transfers, p)
+	}
+	slices.SortFunc(s.Transfers, func(a, b Progress) int { return strings.Compare(a.Device+a.Name, b.Device+b.Name) })
+}
+
+// report keeps and tells a progress, as often as the throttle allows.
+func (n *Node) report(p Progress, t *throttle) {
+	if !t.pass(p.Finished) {
+		return
+	}
+	if p.Device == "" {
+		p.Device = n.lib.name(p.Location.Owner)
+	}
+	n.live.mu.Lock()
+	n.live.moving[movement{p.Location, p.Phase}] = p
+	n.live.mu.Unlock()
+	kind := api.EventTransferProgress
+	if p.Phase == api.PhaseScan {
+		kind = api.EventScanProgress
+	}
+	n.events.emit(Event{Type: kind, Progress: &p})
+}
+
+// endReport tells that a scan or a transfer ended.
+func (n *Node) endReport(l index.Location, phase string, err error) {
+	n.live.mu.Lock()
+	p, ok := n.live.moving[movement{l, phase}]
+	delete(n.live.moving, movement{l, phase})
+	n.live.mu.Unlock()
+	if !ok {
+		p = Progress{Location: l, Device: n.lib.name(l.Owner), Phase: phase}
+	}
+	if p.Finished = true; err != nil {
+		p.Error = err.Error()
+	}
+	kind := api.EventTransferProgress
+	if phase == api.PhaseScan {
+		kind = api.EventScanProgress
+	}
+	n.events.emit(Event{Type: kind, Progress: &p})
+}

@@ -1,0 +1,253 @@
+package node
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/peerdex/peerdex/discovery"
+	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/node/api"
+	"github.com/peerdex/peerdex/node/guard"
+	"github.com/peerdex/peerdex/node/syncer"
+	"github.com/peerdex/peerdex/protocols/batch"
+	"github.com/peerdex/peerdex/protocols/heads"
+	"github.com/peerdex/peerdex/protocols/pair"
+	"github.com/peerdex/peerdex/protocols/wire"
+	"github.com/peerdex/peerdex/store"
+)
+
+// errClosing is why work ends when the node closes.
+var errClosing = errors.New("the node is closing")
+
+// Node is a peerdex device. Make one with [Open]. See the package comment.
+type Node struct {
+	view
+	cfg     Config
+	reach   discovery.Reach
+	log     *slog.Logger
+	realDir string // data folder without symbolic links
+	static  map[peer.ID][]ma.Multiaddr
+
+	ctx    context.Context // ends when Close begins
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup
+	change sync.Mutex // held while locations are added or removed, or the library changes
+	events *events
+	work   *work
+	rescan chan struct{}
+	told   chan struct{} // a new head is to be announced
+
+	codecs  *wire.Codecs
+	traffic *wire.Traffic
+	host    atomic.Pointer[guard.Host] // nil before Start
+	keeper  *discovery.Keeper
+	mdns    *discovery.MDNS
+	syncer  *syncer.Syncer
+	window  *pair.Window
+	batches *batch.Server
+	headsOf *heads.Server
+	talks   *talks
+
+	mu      sync.Mutex
+	started bool
+	closed  bool
+}
+
+var _ api.Backend = (*Node)(nil)
+
+// Open opens the data folder of a device and makes it if it is not there, with a new identity and a library of one.
+// It starts neither goroutines nor a network: see [Node.Start]. Close the node in any case. If another process has the
+// folder, the error is an [*Error] that says which.
+func Open(cfg Config) (*Node, error) {
+	cfg, reach, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	st, err := store.Open(cfg.Dir)
+	if err != nil {
+		return nil, humane(fmt.Errorf("open %s: %w", cfg.Dir, err))
+	}
+	n := &Node{
+		cfg: cfg, reach: reach, log: cfg.Logger, events: newEvents(), static: map[peer.ID][]ma.Multiaddr{},
+		rescan: make(chan struct{}, 1), told: make(chan struct{}, 1), codecs: new(wire.Codecs), traffic: new(wire.Traffic),
+	}
+	n.ctx, n.cancel = context.WithCancelCause(context.Background())
+	n.work = newWork(n.ctx)
+	n.view = view{st: st, live: &live{n: n, moving: map[movement]Progress{}}}
+	if err := n.open(); err != nil {
+		n.cancel(errClosing)
+		return nil, humane(errors.Join(fmt.Errorf("open %s: %w", cfg.Dir, err), st.Close()))
+	}
+	return n, nil
+}
+
+func (n *Node) open() error {
+	var err error
+	if n.realDir, err = filepath.EvalSymlinks(n.cfg.Dir); err != nil {
+		return err
+	}
+	for _, p := range n.cfg.Peers {
+		info, err := discovery.ParsePeerAddr(p)
+		if err != nil {
+			return err
+		}
+		n.static[info.ID] = append(n.static[info.ID], info.Addrs...)
+	}
+	if n.lib, err = openLibrary(n.ctx, n.st, n.cfg.DeviceName); err != nil {
+		return err
+	}
+	if err := n.st.EnterLibrary(n.ctx, n.lib.id()); err != nil {
+		return err
+	}
+	n.syncer = syncer.New(syncer.Config{Situations: n.replicas, Do: n.sync, Log: n.log})
+	n.talks = newTalks()
+	n.window = pair.NewWindow(pair.WindowConfig{Config: n.wire(), Self: n.st.Self(), Admitter: admitter{n}})
+	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n.st}})
+	n.headsOf = heads.NewServer(n.headsConfig())
+	return nil
+}
+
+// wire is what all protocols share.
+func (n *Node) wire() wire.Config {
+	return wire.Config{Codecs: n.codecs, Traffic: n.traffic, Log: n.log}
+}
+
+func (n *Node) headsConfig() heads.Config {
+	return heads.Config{Config: n.wire(), Backend: gossip{n}, Hello: heads.Hello{Software: "peerdex/" + n.cfg.Version}}
+}
+
+// Start listens, connects to the other devices, and begins to scan and to sync; it returns when that is under way. ctx
+// bounds the start alone: see [Node.Close] for the end. A node starts once.
+func (n *Node) Start(ctx context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return fmt.Errorf("start: %w", errClosing)
+	}
+	if n.started {
+		return fmt.Errorf("start: %w", errors.New("the node runs already"))
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	n.started = true
+	h, err := n.listen(ctx)
+	if err != nil {
+		return err
+	}
+	n.host.Store(h)
+	h.SetStreamHandler(pair.ID, n.window.Handle)
+	h.SetStreamHandler(batch.ID, n.batches.Handle)
+	h.SetStreamHandler(heads.ID, n.headsOf.Handle)
+	n.keeper = discovery.NewKeeper(discovery.KeeperConfig{
+		Host: h, Reach: n.reach, Members: n.lib.others, Addrs: n.addrs, OnResult: n.dialed, Logger: n.log,
+	})
+	n.mdns = discovery.NewMDNS(discovery.MDNSConfig{
+		Host: h, Reach: n.reach, Off: n.cfg.NoMDNS, Interfaces: n.cfg.MDNSInterfaces, Wanted: n.lib.hasPeer,
+		Missing: n.missing, Found: n.keeper.Found, Logger: n.log,
+	})
+	watch, err := n.watchPeers(h)
+	if err != nil {
+		return errors.Join(fmt.Errorf("start: %w", err), h.Close())
+	}
+	for _, run := range []func(context.Context) error{
+		n.keeper.Run, n.mdns.Run, n.syncer.Run, watch, n.announcer, n.gossiper,
+		func(ctx context.Context) error { n.scanLoop(ctx); return nil },
+	} {
+		n.wg.Go(func() {
+			if err := run(n.ctx); err != nil && n.ctx.Err() == nil {
+				n.log.Error("background work ended", "error", err)
+			}
+		})
+	}
+	return nil
+}
+
+// Close ends everything the node does, waits for it, and closes the data folder. What was committed stays; scans and
+// transfers under way go on at the next start. Later calls return nil.
+func (n *Node) Close() error {
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		return nil
+	}
+	n.closed = true
+	n.mu.Unlock()
+	n.cancel(errClosing)
+	errs := []error{n.window.Close(), n.batches.Close(), n.headsOf.Close()}
+	if h := n.host.Load(); h != nil {
+		errs = append(errs, h.Close())
+	}
+	n.wg.Wait()
+	n.talks.wait()
+	return errors.Join(append(errs, n.st.Close())...)
+}
+
+// spawn runs f in the background unless the node is closing. Close waits for it.
+func (n *Node) spawn(f func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.closed {
+		n.wg.Go(f)
+	}
+}
+
+// Events yields what happens from now on, until ctx ends or the node closes. A reader that is slow for long misses
+// events, and is told so by one of type "reset".
+func (n *Node) Events(ctx context.Context) iter.Seq2[Event, error] {
+	return n.events.stream(ctx, n.ctx)
+}
+
+// Identity is the device's key; the public half is its name in the library and on the network.
+func (n *Node) Identity() ed25519.PublicKey { return n.st.Identity().Public().(ed25519.PublicKey) }
+
+// byRef describes one location.
+func (n *Node) byRef(ctx context.Context, l index.Location) (Location, error) {
+	locs, err := n.Locations(ctx)
+	if err != nil {
+		return Location{}, err
+	}
+	for _, x := range locs {
+		if x.Ref() == l {
+			return x, nil
+		}
+	}
+	return Location{Owner: l.Owner, ID: l.ID, Device: n.lib.name(l.Owner), Own: l.Owner == n.st.Self()}, nil
+}
+
+// committed tells that an own location has a new head: one event, however many entries changed.
+func (n *Node) committed(l index.Location) {
+	if loc, err := n.byRef(n.ctx, l); err == nil {
+		n.events.emit(Event{Type: api.EventBulkIndexComplete, Location: &loc})
+	}
+	n.announce()
+}
+
+// updated tells that a replica changed.
+func (n *Node) updated(kind string, l index.Location) {
+	if loc, err := n.byRef(n.ctx, l); err == nil {
+		n.events.emit(Event{Type: kind, Location: &loc})
+	}
+}
+
+func (n *Node) wakeScan() { poke(n.rescan) }
+
+// announce makes the connected devices hear of new heads soon.
+func (n *Node) announce() { poke(n.told) }
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,318 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/node/api"
+	"github.com/peerdex/peerdex/node/syncer"
+	"github.com/peerdex/peerdex/store"
+)
+
+// view answers questions from the store. With a running node beside it, it also knows what moves at this moment.
+type view struct {
+	st  *store.Store
+	lib *library
+	// live is nil without a running node.
+	live *live
+}
+
+// Devices lists the members of the library, this device first.
+func (v *view) Devices(ctx context.Context) ([]Device, error) {
+	contacts, err := v.st.Contacts(ctx)
+	if err != nil {
+		return nil, humane(err)
+	}
+	var out []Device
+	for _, m := range v.lib.members() {
+		d := v.lib.device(m.Device)
+		c := contacts[m.Device]
+		d.LastSeen, d.LastError = c.Seen, c.Error
+		if len(c.Addrs) > 0 {
+			d.Address = c.Addrs[0]
+		}
+		if v.live != nil {
+			v.live.describe(&d)
+		}
+		if d.Self {
+			d.Connected, d.LastSeen, d.LastError, d.Address = v.live != nil, time.Time{}, "", ""
+			out = append([]Device{d}, out...)
+			continue
+		}
+		out = append(out, d)
+	}
+	return out, nil
+}
+
+// situations says how every location stands, own ones too: what is held, and what was heard.
+func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
+	heard, err := v.st.AllHeard(ctx)
+	if err != nil {
+		return nil, err
+	}
+	frozen, err := v.st.Frozen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	locs, err := v.st.Locations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for l := range heard {
+		if !slices.Contains(locs, l) {
+			locs = append(locs, l)
+		}
+	}
+	out := make([]syncer.Situation, 0, len(locs))
+	for _, l := range locs {
+		s := syncer.Situation{Location: l, Frozen: frozen[l]}
+		record := []byte(nil)
+		held, err := v.st.Held(ctx, l)
+		switch {
+		case err == nil:
+			s.Held, record = &held.Head, held.Raw
+		case !errors.Is(err, store.ErrNotFound):
+			return nil, err
+		}
+		for _, h := range heard[l] {
+			reachable := v.live != nil && v.live.connected(h.Device)
+			s.Heard = append(s.Heard, syncer.Heard{Device: h.Device, Head: h.Head, Horizon: h.Horizon, Held: h.Held, Reachable: reachable})
+		}
+		if newest, ok := s.Newest(); ok {
+			for _, h := range heard[l] {
+				if h.Head.Record == newest.Record {
+					record = h.Record
+				}
+			}
+		}
+		var rec index.Record
+		if err := rec.UnmarshalBinary(record); err == nil {
+			s.Retired = rec.Retired
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// Locations lists what is known of all locations, own ones first, then by device and name.
+func (v *view) Locations(ctx context.Context) ([]Location, error) {
+	sits, err := v.situations(ctx)
+	if err != nil {
+		return nil, humane(err)
+	}
+	heard, err := v.st.AllHeard(ctx)
+	if err != nil {
+		return nil, humane(err)
+	}
+	out := make([]Location, 0, len(sits))
+	for i := range sits {
+		loc, err := v.describe(ctx, &sits[i], heard[sits[i].Location])
+		if err != nil {
+			return nil, humane(err)
+		}
+		if !(loc.Own && loc.State == api.StateRetired) {
+			out = append(out, loc)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Location) int {
+		if a.Own != b.Own {
+			if a.Own {
+				return -1
+			}
+			return 1
+		}
+		if c := strings.Compare(a.Device, b.Device); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return out, nil
+}
+
+// describe makes what people see of one location.
+func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.Heard) (Location, error) {
+	l := s.Location
+	out := Location{Owner: l.Owner, ID: l.ID, Device: v.lib.name(l.Owner), Own: l.Owner == v.st.Self()}
+	newest, _ := s.Newest()
+	record := []byte(nil)
+	for _, h := range heard {
+		if h.Head.Record == newest.Record {
+			record = h.Record
+		}
+	}
+	if held, err := v.st.Held(ctx, l); err == nil {
+		h := held.Head
+		out.Entries, out.AsOf, out.Epoch, out.Seq = h.Count, h.Time(), h.Epoch.String(), h.Seq
+		record = held.Raw
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return out, err
+	}
+	var rec index.Record
+	if err := rec.UnmarshalBinary(record); err == nil {
+		out.Name, out.Root = rec.Name, rec.Root
+	}
+	if out.Own {
+		return out, v.describeOwn(ctx, s, &out)
+	}
+	if newest.Seq > out.Seq || newest.Epoch.String() != out.Epoch {
+		out.HeardSeq = newest.Seq
+	}
+	out.State, out.Detail = v.replicaState(s, &newest)
+	return out, nil
+}
+
+func (v *view) replicaState(s *syncer.Situation, newest *index.SignedHead) (state, detail string) {
+	p := syncer.Decide(s)
+	switch {
+	case s.Frozen:
+		return api.StateFrozen, "its owner signed two states that cannot both be true"
+	case s.Retired == index.Retired:
+		return api.StateRetired, "removed by its owner"
+	case v.live != nil && v.live.syncing(s.Location):
+		return api.StateSyncing, ""
+	case s.Held == nil:
+		return api.StateNever, p.Why
+	case index.Compare(&newest.Head, &s.Held.Head) == index.Newer, index.Compare(&newest.Head, &s.Held.Head) == index.NewEpoch:
+		return api.StateBehind, p.Why
+	case s.Retired == index.Archived:
+		return api.StateArchived, "removed by its owner, kept as it was"
+	case s.Held.AsOf == 0:
+		return api.StateCurrent, "its owner has not finished its first scan"
+	}
+	return api.StateCurrent, ""
+}
+
+func (v *view) describeOwn(ctx context.Context, s *syncer.Situation, out *Location) error {
+	switch {
+	case s.Retired == index.Retired:
+		out.State = api.StateRetired
+		return nil
+	case s.Retired == index.Archived:
+		out.State, out.Detail = api.StateArchived, "not scanned any more, kept as it was"
+		return nil
+	}
+	st, err := v.st.ScanState(ctx, s.Location.ID)
+	if err != nil {
+		return err
+	}
+	out.State, out.Detail = st.State, st.Detail
+	out.Unreadable, out.UnreadablePaths, out.HeldDeletions = st.Unreadable, st.Paths, st.HeldCount
+	if st.State != api.StateNever {
+		out.LastScan, out.LastScanDuration = st.Started, st.Took
+	}
+	if out.Root == "" {
+		out.State, out.Detail = api.StateCurrent, "fed by an application"
+		if out.AsOf.IsZero() {
+			out.State = api.StateNever
+		}
+	}
+	if v.live != nil && v.live.scanning(s.Location) {
+		out.State = api.StateScanning
+	}
+	return nil
+}
+
+// location finds a location of this device by name, path or id.
+func (v *view) location(ctx context.Context, ref string) (Location, error) {
+	locs, err := v.Locations(ctx)
+	if err != nil {
+		return Location{}, err
+	}
+	var names []string
+	for _, l := range locs {
+		if l.Own && (l.Name == ref || l.ID.String() == ref || l.Root != "" && l.Root == cleanPath(ref)) {
+			return l, nil
+		}
+		if l.Own {
+			names = append(names, l.Name)
+		}
+	}
+	hint := "this device has no locations yet: peerdex add FOLDER"
+	if len(names) > 0 {
+		hint = "this device has: " + strings.Join(names, ", ")
+	}
+	return Location{}, notFound(fmt.Sprintf("no location %q on this device", ref), hint)
+}
+
+// findDevice finds a device by name, or by the only beginning of a name or an id.
+func (v *view) findDevice(ref string) (Device, error) {
+	var found []Device
+	var names []string
+	for _, m := range v.lib.members() {
+		d := v.lib.device(m.Device)
+		if d.Name == ref {
+			return d, nil
+		}
+		names = append(names, d.Name)
+		if ref != "" && (strings.HasPrefix(d.Name, ref) || strings.HasPrefix(d.ID.String(), ref) ||
+			strings.HasPrefix(d.Short, strings.ToUpper(ref)) || strings.HasPrefix(d.PeerID, ref)) {
+			found = append(found, d)
+		}
+	}
+	hint := "the devices are: " + strings.Join(names, ", ")
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return Device{}, notFound(fmt.Sprintf("no device %q", ref), hint)
+	}
+	return Device{}, usage(fmt.Sprintf("%q may be several devices", ref), "", hint)
+}
+
+// Status is one screen about this device.
+func (v *view) Status(ctx context.Context) (Status, error) {
+	var out Status
+	devices, err := v.Devices(ctx)
+	if err != nil {
+		return out, err
+	}
+	for _, d := range devices {
+		if d.Self {
+			out.Device = d
+			continue
+		}
+		out.Devices = append(out.Devices, d)
+	}
+	if out.Locations, err = v.Locations(ctx); err != nil {
+		return out, err
+	}
+	out.Library = v.lib.id().String()
+	if v.live != nil {
+		v.live.status(&out)
+	}
+	out.Notes = append(out.Notes, notes(&out)...)
+	return out, nil
+}
+
+// notes says in words what a person should know.
+func notes(s *Status) []string {
+	var out []string
+	for _, l := range s.Locations {
+		switch {
+		case l.State == api.StateAway:
+			out = append(out, fmt.Sprintf("%s: %s; its index is kept", l.Name, l.Detail))
+		case l.State == api.StateUnreadable:
+			out = append(out, fmt.Sprintf("%s can't be read: %s; its index is kept", l.Name, l.Detail))
+		case l.State == api.StateFrozen:
+			out = append(out, fmt.Sprintf("%s of %s is frozen: %s", l.Name, l.Device, l.Detail))
+		}
+		if l.HeldDeletions > 0 {
+			out = append(out, fmt.Sprintf("%s: %d entries are gone; they are deleted from the index when a second scan agrees (peerdex scan %s)",
+				l.Name, l.HeldDeletions, l.Name))
+		}
+		if l.Unreadable > 0 {
+			out = append(out, fmt.Sprintf("%s: %d folders or entries could not be read; what was known of them is kept", l.Name, l.Unreadable))
+		}
+	}
+	for _, d := range s.Devices {
+		if s.Running && !d.Connected && d.LastSeen.IsZero() {
+			out = append(out, d.Name+" was never connected since it joined")
+		}
+	}
+	return out
+}
