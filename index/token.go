@@ -203,6 +203,9 @@ func (t *Token) validate() error {
 	if t.Mode == ModeDelta && t.Base.Seq == 0 || (t.Base.Seq == 0) != (t.Floor.Seq == 0) {
 		return fmt.Errorf("token: base or floor missing: %w", ErrInvalid)
 	}
+	if t.Base.Seq > t.Floor.Seq || t.Mode == ModeDelta && t.Position < t.Base.Seq || t.Base.Seq == 0 && t.Position > 0 {
+		return fmt.Errorf("token: position %d, base %d, floor %d: %w", t.Position, t.Base.Seq, t.Floor.Seq, ErrInvalid)
+	}
 	for _, h := range []*Head{&t.Base, &t.Floor} {
 		if h.Seq == 0 {
 			if *h != (Head{}) {
