@@ -262,8 +262,9 @@ func (n *Node) skip(path string) bool { return path == n.realDir }
 // scanLoop scans every location at start, then at its times.
 func (n *Node) scanLoop(ctx context.Context) {
 	due := map[index.Location]time.Time{}
+	start := time.Now()
 	for {
-		next := n.scanDue(ctx, due)
+		next := n.scanDue(ctx, start, due)
 		var wait <-chan time.Time
 		if !next.IsZero() {
 			wait = time.After(time.Until(next))
@@ -277,8 +278,9 @@ func (n *Node) scanLoop(ctx context.Context) {
 	}
 }
 
-// scanDue scans what is due, and returns when to look again; zero if only an event can change anything.
-func (n *Node) scanDue(ctx context.Context, due map[index.Location]time.Time) time.Time {
+// scanDue scans what is due, and returns when to look again; zero if only an event can change anything. A location that
+// it sees for the first time is due unless somebody else scanned it since the start.
+func (n *Node) scanDue(ctx context.Context, start time.Time, due map[index.Location]time.Time) time.Time {
 	locs, err := n.Locations(ctx)
 	if err != nil {
 		n.log.Error("scan", "error", err)
@@ -291,7 +293,11 @@ func (n *Node) scanDue(ctx context.Context, due map[index.Location]time.Time) ti
 		}
 		at, seen := due[l.Ref()]
 		if !seen || !at.IsZero() && !time.Now().Before(at) {
-			at = n.scanOnce(ctx, &l)
+			since := start
+			if seen {
+				since = time.Now()
+			}
+			at = n.scanOnce(ctx, &l, since)
 			due[l.Ref()] = at
 		}
 		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
@@ -301,9 +307,9 @@ func (n *Node) scanDue(ctx context.Context, due map[index.Location]time.Time) ti
 	return next
 }
 
-// scanOnce scans a location and returns when to do it again.
-func (n *Node) scanOnce(ctx context.Context, l *Location) time.Time {
-	res, err := n.scanLocation(ctx, l.Ref(), time.Now())
+// scanOnce scans a location, unless somebody did since, and returns when to do it again.
+func (n *Node) scanOnce(ctx context.Context, l *Location, since time.Time) time.Time {
+	res, err := n.scanLocation(ctx, l.Ref(), since)
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:

@@ -115,7 +115,7 @@ func (v *view) Locations(ctx context.Context) ([]Location, error) {
 		if err != nil {
 			return nil, humane(err)
 		}
-		if !(loc.Own && loc.State == api.StateRetired) {
+		if !loc.Own || loc.State != api.StateRetired {
 			out = append(out, loc)
 		}
 	}
@@ -188,11 +188,11 @@ func (v *view) replicaState(s *syncer.Situation, newest *index.SignedHead) (stat
 }
 
 func (v *view) describeOwn(ctx context.Context, s *syncer.Situation, out *Location) error {
-	switch {
-	case s.Retired == index.Retired:
+	switch s.Retired {
+	case index.Retired:
 		out.State = api.StateRetired
 		return nil
-	case s.Retired == index.Archived:
+	case index.Archived:
 		out.State, out.Detail = api.StateArchived, "not scanned any more, kept as it was"
 		return nil
 	}
@@ -293,12 +293,12 @@ func (v *view) Status(ctx context.Context) (Status, error) {
 func notes(s *Status) []string {
 	var out []string
 	for _, l := range s.Locations {
-		switch {
-		case l.State == api.StateAway:
+		switch l.State {
+		case api.StateAway:
 			out = append(out, fmt.Sprintf("%s: %s; its index is kept", l.Name, l.Detail))
-		case l.State == api.StateUnreadable:
+		case api.StateUnreadable:
 			out = append(out, fmt.Sprintf("%s can't be read: %s; its index is kept", l.Name, l.Detail))
-		case l.State == api.StateFrozen:
+		case api.StateFrozen:
 			out = append(out, fmt.Sprintf("%s of %s is frozen: %s", l.Name, l.Device, l.Detail))
 		}
 		if l.HeldDeletions > 0 {

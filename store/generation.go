@@ -39,16 +39,24 @@ func (s *Store) install(ctx context.Context, l index.Location, staged string) er
 	if err := s.node.point(ctx, l, gen); err != nil {
 		return fmt.Errorf("switch generation: %w", err)
 	}
+	return s.swap(l, path, old)
+}
+
+// swap makes the file at path the one that is opened from now on, and deletes the old generation once its readers are
+// gone. Somebody may have opened the new file already, by the pointer.
+func (s *Store) swap(l index.Location, path string, old int64) error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
 		return ErrClosed
 	}
 	h := s.locs[l]
-	s.locs[l] = newLocation(path, l.Owner == s.self)
+	if h == nil || h.path != path {
+		s.locs[l] = newLocation(path, l.Owner == s.self)
+	}
 	s.mu.Unlock()
 	switch {
-	case h != nil:
+	case h != nil && h.path != path:
 		return h.retire(h.path)
 	case old != 0:
 		return removeDB(s.locationPath(l, old))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"sync"
 
 	"github.com/peerdex/peerdex/index"
@@ -72,8 +71,8 @@ func (s *Store) handle(ctx context.Context, l index.Location) (*location, error)
 	if s.closed {
 		return nil, ErrClosed
 	}
-	if h := s.locs[l]; h != nil && h.path == path {
-		return h, nil
+	if h := s.locs[l]; h != nil && (h.path == path || !s.readOnly) {
+		return h, nil // opened meanwhile
 	}
 	// A reader beside a daemon keeps the handle of a generation that the daemon replaced until Close.
 	if h := s.locs[l]; h != nil {
@@ -140,6 +139,9 @@ func (h *location) write(f func(*conn) error) error {
 		if h.own {
 			a = accessFull
 		}
+		if !exists(h.path) { // dropped in this moment; opening would make an empty file
+			return ErrNotFound
+		}
 		c, err := openConn(h.path, a)
 		if err != nil {
 			return err
@@ -168,6 +170,9 @@ func (h *location) read(ctx context.Context, f func(*conn) error) error {
 	h.mu.Unlock()
 	if c == nil {
 		var err error
+		if !exists(h.path) {
+			return ErrNotFound
+		}
 		if c, err = openConn(h.path, accessRead); err != nil {
 			return err
 		}
@@ -189,11 +194,7 @@ func (s *Store) viewLocation(ctx context.Context, l index.Location, f func(*conn
 		return fmt.Errorf("location %v: %w", l, err)
 	}
 	defer release()
-	err = h.read(ctx, f)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("location %v: %w", l, ErrNotFound)
-	}
-	return err
+	return h.read(ctx, f)
 }
 
 // meta is what a location's file says of itself.

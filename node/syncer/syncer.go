@@ -98,15 +98,15 @@ func (s *Syncer) Retry() {
 func (s *Syncer) Run(ctx context.Context) error {
 	for {
 		var wake <-chan time.Time
+		stop := ctx.Done()
 		if ctx.Err() == nil {
 			if next := s.plan(ctx); !next.IsZero() {
 				wake = time.After(time.Until(next))
 			}
-		} else if len(s.busy) == 0 {
-			return ctx.Err()
-		}
-		stop := ctx.Done()
-		if ctx.Err() != nil {
+		} else {
+			if len(s.busy) == 0 {
+				return ctx.Err()
+			}
 			stop = nil
 		}
 		select {
