@@ -123,7 +123,7 @@ func startReplica(o *owner, c chooser) (*replica, error) {
 func TestNaiveRuleFails(t *testing.T) {
 	t.Parallel()
 	failed := map[bool]int{}
-	const runs = 200
+	const runs = 60
 	for seed := range uint64(runs) {
 		for _, full := range []bool{true, false} {
 			c := seedChooser{rand.New(rand.NewPCG(seed, 7))}

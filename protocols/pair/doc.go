@@ -3,7 +3,7 @@
 //
 // The inviting device has one [Window]: [Window.Open] makes an invite, whose secret goes into a [Ticket];
 // [Window.Handle] answers streams; [Window.Wait] says how the invite ended. An invite is for one device, ends after
-// its time, and closes after [MaxTries] proofs that were wrong. The joining device parses the ticket, connects to the
+// its time, and closes after three proofs that were wrong. The joining device parses the ticket, connects to the
 // key that the ticket names, and calls [Join].
 //
 // Both sides prove that they know the secret, over everything that was said and both of their keys, before either
@@ -11,6 +11,6 @@
 // address. What the joiner gets (membership records and the library's secret) is covered by the inviter's proof, and
 // is checked before it is accepted: the records must make a library of which both devices are members.
 //
-// A joiner that loses the connection after its proof can come again with the same ticket: an invite stays with the
-// first device that proved itself, and ends when that device says that it has stored what it got.
+// An invite is used up by the first device that proves itself, even if the connection then breaks: that device is a
+// member by the inviter's records, and is to be invited once more to get them.
 package pair

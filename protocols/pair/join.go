@@ -1,13 +1,15 @@
 package pair
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
 
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/index/membership"
@@ -28,19 +30,38 @@ type Options struct {
 	wire.Config
 }
 
-// Join asks the maker of a ticket to be taken in, on a stream to it, which Join owns. The caller must know by the
-// connection's key that the other side is t.Inviter; self is this device. accept is called once with what was
-// received and checked, and is to keep it; only when it returns nil does the inviter learn that all is well. Errors:
-// [wire.ErrWindowClosed] when no invite is open, [ErrWrongTicket], [wire.ErrBusy], [ErrNotInviter], or accept's.
+// Join asks the maker of a ticket to be taken in, on a stream to it, which Join owns. The other side must be
+// t.Inviter by the key of the connection: Join asks a libp2p stream for it, and of any other stream the caller must
+// know. self is this device. accept is called once with what was received and checked, and is to keep it; only when
+// it returns nil does the inviter learn that all is well. Errors: [wire.ErrWindowClosed] when no invite is open,
+// [ErrWrongTicket], [wire.ErrBusy], [ErrNotInviter], or accept's.
 func Join(ctx context.Context, s wire.Stream, t Ticket, self index.DeviceID, h Hello, accept func(Admission) error, o Options) error {
-	if err := h.valid(); err != nil {
+	err := checkPeer(s, t.Inviter)
+	if err == nil {
+		err = h.valid()
+	}
+	if err != nil {
 		_ = s.Reset()
 		return fmt.Errorf("join: %w", err)
 	}
-	j := joiner{session: session{joiner: self, inviter: t.Inviter, hello: h}, ticket: t, accept: accept}
+	j := joiner{
+		session: session{joiner: self, inviter: t.Inviter, hello: h}, ticket: t, accept: accept, log: o.WithDefaults().Log,
+	}
 	_, _ = rand.Read(j.joinerNonce[:])
-	if err := wire.Run(ctx, s, wire.Service{Name: "peerdex.pair", Memory: 6 << 20}, o.Config, j.run); err != nil {
+	if err := wire.Run(ctx, s, wire.Service{Name: "peerdex.pair.join", Memory: 1 << 20}, o.Config, j.run); err != nil {
 		return fmt.Errorf("join: %w", err)
+	}
+	return nil
+}
+
+// checkPeer asks a libp2p stream who is at its other end.
+func checkPeer(s wire.Stream, inviter index.DeviceID) error {
+	c, ok := s.(interface{ Conn() network.Conn })
+	if !ok {
+		return nil
+	}
+	if d, err := wire.DeviceOf(c.Conn().RemotePeer()); err != nil || d != inviter {
+		return fmt.Errorf("stream to %v: %w", c.Conn().RemotePeer(), ErrNotInviter)
 	}
 	return nil
 }
@@ -49,13 +70,16 @@ type joiner struct {
 	session
 	ticket Ticket
 	accept func(Admission) error
+	log    *slog.Logger
 }
 
 func (j *joiner) run(_ context.Context, c *wire.Conn) error {
-	if err := sendHello(c, j.joinerNonce, j.hello); err != nil {
-		return fmt.Errorf("send hello: %w", err)
-	}
+	c.Restrict(frameLimit, wire.Plain)
+	sent := sendHello(c, j.joinerNonce, j.hello)
 	d, err := c.Receive(answerWait, kindChallenge, challengeFields)
+	if sent != nil && !errors.As(err, new(wire.Status)) {
+		return fmt.Errorf("send hello: %w", sent) // a refusal, which may come before the hello went, says more
+	}
 	if err != nil {
 		return fmt.Errorf("receive challenge: %w", err)
 	}
@@ -71,6 +95,7 @@ func (j *joiner) run(_ context.Context, c *wire.Conn) error {
 	if err := c.Send(wire.CodecNone); err != nil {
 		return fmt.Errorf("send proof: %w", err)
 	}
+	c.Restrict(wire.MaxFrame, wire.Plain)
 	a, err := j.receive(c)
 	if err != nil {
 		return fmt.Errorf("receive admission: %w", err)
@@ -81,7 +106,11 @@ func (j *joiner) run(_ context.Context, c *wire.Conn) error {
 	if err := j.accept(a); err != nil {
 		return fmt.Errorf("accept admission: %w", err)
 	}
-	return c.SendStatus(wire.Status{Code: wire.CodeOK})
+	if err := c.SendStatus(wire.Status{Code: wire.CodeOK}); err != nil {
+		// This device is a member now; only the screen of the other doesn't say so.
+		j.log.Warn("the inviter was not told that this device joined", "error", err)
+	}
+	return nil
 }
 
 // receive takes the admission and the inviter's proof, which covers it.
@@ -115,7 +144,7 @@ func (j *joiner) receive(c *wire.Conn) (Admission, error) {
 func (j *joiner) check(a *Admission) error {
 	records := make([]membership.Record, len(a.Records))
 	for i, b := range a.Records {
-		if err := records[i].UnmarshalBinary(bytes.Clone(b)); err != nil {
+		if err := records[i].UnmarshalBinary(b); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -55,20 +56,14 @@ type Ticket struct {
 }
 
 // String returns the ticket as text for people and QR codes, at most 150 characters: "PDX:" and base32. Of the
-// addresses it carries as many as fit; only TCP over IPv4 and IPv6 can be carried.
+// addresses it carries as many as fit, those of this machine alone last; only TCP over IPv4 and IPv6 can be carried.
 func (t Ticket) String() string {
 	enc := base32.StdEncoding.WithPadding(base32.NoPadding)
 	room := enc.DecodedLen(maxTicket-len(ticketPrefix)) - checksumSize
 	b := append(make([]byte, 0, room+checksumSize), ticketVersion)
 	b = append(b, t.Inviter[:]...)
 	b = append(b, t.Secret[:]...)
-	seen := make(map[netip.AddrPort]bool)
-	for _, a := range t.Addrs {
-		ap, ok := tcpAddr(a)
-		if !ok || seen[ap] {
-			continue
-		}
-		seen[ap] = true
+	for _, ap := range carried(t.Addrs) {
 		if n := appendAddr(b, ap); len(n) <= room {
 			b = n
 		}
@@ -80,6 +75,26 @@ func (t Ticket) String() string {
 // LogValue implements [slog.LogValuer]: logs must not let anybody in.
 func (t Ticket) LogValue() slog.Value {
 	return slog.StringValue("ticket of " + t.Inviter.Short())
+}
+
+// carried returns those of addrs that a ticket can carry, each once, loopback addresses last.
+func carried(addrs []ma.Multiaddr) []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, a := range addrs {
+		if ap, ok := tcpAddr(a); ok && !slices.Contains(out, ap) {
+			out = append(out, ap)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b netip.AddrPort) int {
+		switch la, lb := a.Addr().IsLoopback(), b.Addr().IsLoopback(); {
+		case la == lb:
+			return 0
+		case la:
+			return 1
+		}
+		return -1
+	})
+	return out
 }
 
 // tcpAddr returns the IP address and TCP port of a, if that is all there is to it.

@@ -17,6 +17,9 @@ import (
 	"github.com/peerdex/peerdex/protocols/wire"
 )
 
+// DefaultTTL is how long an invite is open unless said otherwise.
+const DefaultTTL = 10 * time.Minute
+
 const (
 	maxTries     = 3  // wrong proofs before an invite closes
 	maxInvites   = 8  // open at a time
@@ -31,6 +34,7 @@ const (
 	ReasonCancelled = "cancelled"
 	ReasonTries     = "too many tries"
 	ReasonLost      = "the other device was lost before it confirmed"
+	ReasonFailed    = "this device could not sign the newcomer in"
 	ReasonClosed    = "the program ended"
 )
 
@@ -84,6 +88,7 @@ type Window struct {
 
 type invite struct {
 	Invite
+	opened  time.Time
 	tries   int
 	claimed bool // somebody proved it, and is being admitted
 	done    chan struct{}
@@ -97,10 +102,13 @@ func NewWindow(cfg WindowConfig) *Window {
 	return w
 }
 
-// Open opens an invite for so long.
+// Open opens an invite for so long, 0 = [DefaultTTL]. It returns [ErrTooMany], or [ErrNoInvite] after Close.
 func (w *Window) Open(ttl time.Duration) (Invite, error) {
-	inv := &invite{done: make(chan struct{})}
-	inv.Expires = time.Now().Add(ttl)
+	if ttl <= 0 {
+		ttl = DefaultTTL
+	}
+	inv := &invite{opened: time.Now(), done: make(chan struct{})}
+	inv.Expires = inv.opened.Add(ttl)
 	var id [8]byte
 	_, _ = rand.Read(id[:])
 	_, _ = rand.Read(inv.Secret[:])
@@ -124,13 +132,18 @@ func (w *Window) live() []*invite {
 	for _, inv := range w.invites {
 		switch {
 		case inv.over() || inv.claimed:
-		case !now.Before(inv.Expires):
+		case inv.expired(now):
 			w.end(inv, Outcome{Reason: ReasonExpired})
 		default:
 			out = append(out, inv)
 		}
 	}
 	return out
+}
+
+// expired asks two clocks: one stands still on a machine that sleeps, the other can be set.
+func (inv *invite) expired(now time.Time) bool {
+	return !now.Before(inv.Expires) || !now.Round(0).Before(inv.Expires.Round(0))
 }
 
 func (inv *invite) over() bool {
@@ -235,43 +248,53 @@ func (w *Window) leave() {
 }
 
 func (w *Window) serve(ctx context.Context, c *wire.Conn, from peer.ID) error {
-	c.Restrict(frameLimit, wire.Plain)
-	c.SetDeadline(time.Now().Add(handshake))
 	device, err := wire.DeviceOf(from)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", wire.ErrWindowClosed, err)
 	}
 	if err := w.enter(); err != nil {
 		return err
 	}
 	defer w.leave()
 	s := session{joiner: device, inviter: w.cfg.Self}
+	inv, err := w.handshake(c, &s)
+	if err != nil {
+		return err
+	}
+	return w.admit(ctx, c, &s, inv)
+}
+
+// handshake takes a stranger up to its proof, within a time that no trickle of bytes extends.
+func (w *Window) handshake(c *wire.Conn, s *session) (*invite, error) {
+	c.Restrict(frameLimit, wire.Plain)
+	c.SetDeadline(time.Now().Add(handshake))
 	d, err := c.Receive(wire.FirstFrameTimeout, kindHello, helloFields)
 	if err != nil {
-		return fmt.Errorf("receive hello: %w", err)
+		return nil, fmt.Errorf("receive hello: %w", err)
 	}
 	if s.joinerNonce, s.hello, err = decodeHello(d); err != nil {
-		return fmt.Errorf("receive hello: %w", err)
+		return nil, fmt.Errorf("receive hello: %w", err)
 	}
 	_, _ = rand.Read(s.inviterNonce[:])
 	e := c.Begin(kindChallenge, challengeFields)
 	e.Bytes(s.inviterNonce[:])
 	if err := c.Send(wire.CodecNone); err != nil {
-		return fmt.Errorf("send challenge: %w", err)
+		return nil, fmt.Errorf("send challenge: %w", err)
 	}
 	var mac [macSize]byte
 	if d, err = c.Receive(handshake, kindProof, proofFields); err != nil {
-		return fmt.Errorf("receive proof: %w", err)
+		return nil, fmt.Errorf("receive proof: %w", err)
 	}
 	d.Fixed(mac[:])
 	if err := d.Close(); err != nil {
-		return fmt.Errorf("receive proof: %w", err)
+		return nil, fmt.Errorf("receive proof: %w", err)
 	}
-	inv, err := w.claim(&s, mac[:])
+	inv, err := w.claim(s, mac[:])
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return w.admit(ctx, c, &s, inv)
+	c.SetDeadline(time.Time{}) // no stranger any more
+	return inv, nil
 }
 
 // claim finds the invite that a proof is about, for this device alone. A wrong proof counts against every open
@@ -308,9 +331,12 @@ func (w *Window) admit(ctx context.Context, c *wire.Conn, s *session, inv *invit
 		defer w.mu.Unlock()
 		w.end(inv, out)
 	}()
+	if err := c.Reserve(1 << 20); err != nil { // for frames of records
+		return fmt.Errorf("admit: %w", err)
+	}
 	a, err := w.cfg.Admitter.Admit(ctx, s.joiner, s.hello)
 	if err != nil {
-		out.Reason = "this device could not sign the newcomer in"
+		out.Reason = ReasonFailed
 		return fmt.Errorf("admit: %w", err)
 	}
 	sealed, err := s.seal(a.Secret)

@@ -47,6 +47,12 @@ func (s *Stream) Close() error {
 	return nil
 }
 
+// CloseWrite ends the direction that this side writes to.
+func (s *Stream) CloseWrite() error {
+	s.wr.close()
+	return nil
+}
+
 // Reset ends both directions at once.
 func (s *Stream) Reset() error {
 	s.wr.abort(false)
