@@ -42,7 +42,7 @@ type Head struct {
 	Seq      int64 // highest seq given
 	Count    int64 // live rows, the root included
 	NextID   int64 // the next id to be given; all ids ever given are below it
-	Root     Hash  // root of the hash tree over the live rows; zero while the location keeps no tree
+	Root     Hash  // root of the hash tree over the live rows (package proof)
 	Dead     Hash  // chain over all dead runs of the epoch, in seq order; zero when there was none
 	Record   Hash  // SHA-256 of the location's record
 	AsOf     int64 // ns since 1970 by the owner's clock: when it last knew this true; 0 = not yet

@@ -75,7 +75,7 @@ func (s *Store) CheckLocation(ctx context.Context, l index.Location) error {
 				fail("%d %s", n, q.what)
 			}
 		}
-		errs = append(errs, checkRows(ctx, c), checkDead(ctx, c, &m))
+		errs = append(errs, checkRows(ctx, c), checkDead(ctx, c, &m), checkTree(ctx, c, m.head.Root))
 		return errors.Join(errs...)
 	})
 }

@@ -43,7 +43,7 @@ type CommitResult struct {
 func (s *Store) Commit(ctx context.Context, l index.Location, changes iter.Seq2[index.Change, error], opt CommitOptions) (CommitResult, error) {
 	w := &committer{s: s, opt: opt, ctx: ctx}
 	err := s.writeLocation(ctx, l, func(c *conn) error {
-		w.c, w.rows = c, newBulk(c, "entries")
+		w.c, w.rows, w.tree = c, newBulk(c, "entries"), newTreeWriter(c)
 		if err := w.all(changes); err != nil {
 			return errors.Join(err, c.rollback())
 		}
@@ -63,6 +63,7 @@ type committer struct {
 	opt  CommitOptions
 	res  CommitResult
 	rows *bulk
+	tree *treeWriter
 
 	m      meta
 	open   bool // a transaction is open
@@ -130,6 +131,11 @@ func (w *committer) commit() error {
 	before, err := readMeta(w.c)
 	if err != nil {
 		return err
+	}
+	if w.m.head.Seq != before.head.Seq {
+		if w.m.head.Root, err = w.tree.flush(w.m.head.NextID); err != nil {
+			return err
+		}
 	}
 	if w.m.head.Head != before.head.Head {
 		if err := w.s.signMeta(w.c, &w.m); err != nil {
@@ -199,6 +205,9 @@ func (w *committer) insert(e *index.Entry) error {
 	w.m.head.NextID++
 	w.m.head.Count++
 	w.put++
+	if err := w.tree.appended(e); err != nil {
+		return err
+	}
 	return w.rows.add(e)
 }
 
@@ -227,6 +236,7 @@ func (w *committer) update(old, e *index.Entry) error {
 	}
 	e.Seq = w.seq()
 	w.put++
+	w.tree.touch(e.ID)
 	return w.c.run(updateEntrySQL, entryArgs(nil, e)...)
 }
 
@@ -296,6 +306,9 @@ func (w *committer) delete(id int64, self bool) error {
 	}
 	for _, r := range runs {
 		r.Seq = w.seq()
+		if err := w.tree.touchRange(r.Lo, r.Hi); err != nil {
+			return err
+		}
 		n, err := w.c.exec("DELETE FROM entries WHERE id BETWEEN ? AND ?", r.Lo, r.Hi)
 		if err != nil {
 			return err

@@ -261,6 +261,9 @@ func (in *Intake) adopt(ctx context.Context, p *index.Page) error {
 		if err := checkCounts(c, &p.Head.Head); err != nil {
 			return err
 		}
+		if err := checkRoot(p)(rebuildTree(c)); err != nil {
+			return err
+		}
 		if err := c.script(schema("location_index.sql")); err != nil {
 			return err
 		}
@@ -277,6 +280,16 @@ func (in *Intake) adopt(ctx context.Context, p *index.Page) error {
 		return err
 	}
 	return in.s.install(ctx, in.loc, in.s.stagingPath(in.loc, stageFull))
+}
+
+// checkRoot compares the root of a tree with what the owner signed.
+func checkRoot(p *index.Page) func(index.Hash, error) error {
+	return func(root index.Hash, err error) error {
+		if err == nil && root != p.Head.Root {
+			err = fmt.Errorf("root: %w", ErrMismatch)
+		}
+		return err
+	}
 }
 
 // checkCounts compares what can be counted with what the head says.
@@ -320,7 +333,14 @@ func (in *Intake) applyRows(c *conn, p *index.Page) error {
 		return err
 	}
 	count += added
+	tree := newTreeWriter(c)
+	for i := range in.rows {
+		tree.touch(in.rows[i].ID)
+	}
 	for _, d := range in.dead {
+		if err := tree.touchRange(d.Lo, d.Hi); err != nil {
+			return err
+		}
 		n, err := c.exec("DELETE FROM entries WHERE id BETWEEN ? AND ?", d.Lo, d.Hi)
 		if err != nil {
 			return err
@@ -330,7 +350,7 @@ func (in *Intake) applyRows(c *conn, p *index.Page) error {
 		}
 		count -= n
 	}
-	return finishDelta(c, p, count, m.horizon)
+	return finishDelta(c, tree, p, count, m.horizon)
 }
 
 // applyStaged applies a delta that was collected in a staging file.
@@ -356,21 +376,41 @@ func (in *Intake) applyStaged(c *conn, p *index.Page) error {
 		if err != nil {
 			return err
 		}
-		if err := deleteStagedDead(c); err != nil {
+		tree := newTreeWriter(c)
+		if err := touchStaged(c, tree); err != nil {
+			return err
+		}
+		if err := deleteStagedDead(c, tree); err != nil {
 			return err
 		}
 		count, err := c.int("SELECT count(*) FROM main.entries")
 		if err != nil {
 			return err
 		}
-		return finishDelta(c, p, count, m.horizon)
+		return finishDelta(c, tree, p, count, m.horizon)
 	})
 	return errors.Join(err, c.run("DETACH staged"))
 }
 
-func deleteStagedDead(c *conn) error {
+func touchStaged(c *conn, tree *treeWriter) error {
+	for row, err := range c.query(context.Background(), "SELECT id FROM staged.entries") {
+		if err != nil {
+			return err
+		}
+		id, _ := row[0].(int64)
+		tree.touch(id)
+	}
+	return nil
+}
+
+func deleteStagedDead(c *conn, tree *treeWriter) error {
 	for row, err := range c.query(context.Background(), "SELECT lo, hi FROM staged.dead ORDER BY seq") {
 		if err != nil {
+			return err
+		}
+		lo, _ := row[0].(int64)
+		hi, _ := row[1].(int64)
+		if err := tree.touchRange(lo, hi); err != nil {
 			return err
 		}
 		if err := c.run("DELETE FROM main.entries WHERE id BETWEEN ? AND ?", row[0], row[1]); err != nil {
@@ -392,7 +432,7 @@ func (in *Intake) expectBase(c *conn) (meta, error) {
 	return m, nil
 }
 
-func finishDelta(c *conn, p *index.Page, count, horizon int64) error {
+func finishDelta(c *conn, tree *treeWriter, p *index.Page, count, horizon int64) error {
 	if count != p.Head.Count {
 		return fmt.Errorf("%d entries, the head says %d: %w", count, p.Head.Count, ErrMismatch)
 	}
@@ -402,6 +442,14 @@ func finishDelta(c *conn, p *index.Page, count, horizon int64) error {
 	}
 	if highest >= p.Head.NextID {
 		return fmt.Errorf("id %d, next id %d: %w", highest, p.Head.NextID, ErrMismatch)
+	}
+	if len(tree.dirty) > 0 {
+		err = checkRoot(p)(tree.flush(p.Head.NextID))
+	} else {
+		err = checkRoot(p)(treeRoot(c))
+	}
+	if err != nil {
+		return err
 	}
 	return writeMeta(c, &meta{head: p.Head, record: p.Record, horizon: horizon})
 }

@@ -210,6 +210,8 @@ func TestWhatWasNotSignedIsRefused(t *testing.T) {
 	commit(t, owner, l, put("a", 1), put("b", 2), put("c", 3))
 	for name, tamper := range map[string]func(*index.Page){
 		"a row hidden":       func(p *index.Page) { p.Rows = p.Rows[:max(len(p.Rows)-1, 0)] },
+		"a row changed":      func(p *index.Page) { p.Rows[0].Size++ },
+		"a row renamed":      func(p *index.Page) { p.Rows[len(p.Rows)-1].Name = "made up" },
 		"another record":     func(p *index.Page) { p.Record = append([]byte{1}, p.Record...) },
 		"a dead run hidden":  func(p *index.Page) { p.Dead = nil },
 		"a dead run changed": func(p *index.Page) { tamperDead(p) },
@@ -250,6 +252,42 @@ func TestWhatWasNotSignedIsRefused(t *testing.T) {
 func tamperDead(p *index.Page) {
 	for i := range p.Dead {
 		p.Dead[i].Hi = p.Dead[i].Lo + 1
+	}
+}
+
+// TestFirstSyncIsProved changes one byte of a first sync: nothing of it becomes visible.
+func TestFirstSyncIsProved(t *testing.T) {
+	owner, replica := newStore(t), newStore(t)
+	l := newLocationIn(t, owner)
+	commit(t, owner, l, put("a", 1), put("b", 2))
+	held, _ := owner.Held(t.Context(), l)
+	in, err := intake(t.Context(), replica, l, held.Head.Epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for done := false; !done && err == nil; {
+		tok := in.Token()
+		p, perr := owner.Page(t.Context(), PageRequest{Location: l, Epoch: tok.Epoch, Mode: tok.Mode, Position: tok.Position, Limit: 100})
+		if perr != nil {
+			t.Fatal(perr)
+		}
+		if len(p.Rows) > 0 {
+			p.Rows[1].MTime ^= 1
+		}
+		var next index.Token
+		if next, done, err = tok.Advance(&p, proof.FoldDead); err != nil {
+			t.Fatal(err)
+		}
+		err = in.Put(t.Context(), &p, next, done)
+	}
+	if !errors.Is(err, ErrMismatch) {
+		t.Errorf("a changed time: %v, want a mismatch", err)
+	}
+	if err := in.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := replica.Held(t.Context(), l); !errors.Is(err, ErrNotFound) {
+		t.Errorf("rows became visible: %v", err)
 	}
 }
 

@@ -50,9 +50,13 @@ func (s *Store) createFile(path string, l index.Location, lib index.LibraryID, r
 		if err := insertEntry(c, &root); err != nil {
 			return err
 		}
+		hashes, err := rebuildTree(c)
+		if err != nil {
+			return err
+		}
 		m := meta{record: raw}
 		m.head.Head = index.Head{
-			Library: lib, Location: l, Epoch: newEpoch(1), Seq: 2, Count: 1, NextID: 2, Record: index.HashRecord(raw),
+			Library: lib, Location: l, Epoch: newEpoch(1), Seq: 2, Count: 1, NextID: 2, Root: hashes, Record: index.HashRecord(raw),
 		}
 		return s.signMeta(c, &m)
 	})

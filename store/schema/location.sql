@@ -21,6 +21,14 @@ CREATE TABLE dead (
   hi  INTEGER NOT NULL
 ) STRICT;
 
+-- The hash tree over the id space: level 0 are the leaves. Only nodes with rows below them are here.
+CREATE TABLE tree (
+  level INTEGER NOT NULL,
+  idx   INTEGER NOT NULL,
+  hash  BLOB    NOT NULL,
+  PRIMARY KEY (level, idx)
+) STRICT, WITHOUT ROWID;
+
 -- What this file holds, as its owner signed it.
 CREATE TABLE meta (
   one     INTEGER PRIMARY KEY CHECK (one = 1),

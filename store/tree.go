@@ -1,0 +1,243 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/index/proof"
+)
+
+// treeWriter keeps the hash tree of a location's file true while its rows change, inside of the same transaction. It
+// is told of rows as they change, and brings the tree up to date in one go ([treeWriter.flush]). Rows that come in id
+// order at the end are hashed as they pass; other leaves are read again.
+type treeWriter struct {
+	c     *conn
+	dirty map[int64]struct{} // leaves to be read again
+	fresh map[int64]struct{} // leaves whose new hash is written, but not their parents'
+	leaf  proof.Leaf         // rows of the leaf at the end
+	tail  int64              // its index; -1 = none, or not known whole
+}
+
+func newTreeWriter(c *conn) *treeWriter {
+	return &treeWriter{c: c, dirty: map[int64]struct{}{}, fresh: map[int64]struct{}{}, tail: -1}
+}
+
+// touch says that the row of an id changed or went.
+func (t *treeWriter) touch(id int64) { t.touchLeaf(proof.LeafOf(id)) }
+
+func (t *treeWriter) touchLeaf(at int64) {
+	if at == t.tail {
+		t.tail = -1
+	}
+	delete(t.fresh, at)
+	t.dirty[at] = struct{}{}
+}
+
+// touchRange says that the rows of all ids lo..hi went. Only leaves that there are count, whatever the range claims.
+func (t *treeWriter) touchRange(lo, hi int64) error {
+	var leaves []int64
+	for row, err := range t.c.query(context.Background(),
+		"SELECT idx FROM main.tree WHERE level = 0 AND idx BETWEEN ? AND ?", proof.LeafOf(lo), proof.LeafOf(hi)) {
+		if err != nil {
+			return err
+		}
+		at, _ := row[0].(int64)
+		leaves = append(leaves, at)
+	}
+	for _, at := range leaves {
+		t.touchLeaf(at)
+	}
+	// A leaf of this very transaction may not be in the table yet.
+	for at := range maps.Clone(t.dirty) {
+		if at >= proof.LeafOf(lo) && at <= proof.LeafOf(hi) {
+			t.touchLeaf(at)
+		}
+	}
+	if t.tail >= proof.LeafOf(lo) && t.tail <= proof.LeafOf(hi) {
+		t.touchLeaf(t.tail)
+	}
+	return nil
+}
+
+// appended says that a row was added with the highest id so far.
+func (t *treeWriter) appended(e *index.Entry) error {
+	at := proof.LeafOf(e.ID)
+	if at == t.tail {
+		t.leaf.Add(e)
+		return nil
+	}
+	if err := t.closeTail(); err != nil {
+		return err
+	}
+	if e.ID&(proof.LeafSize-1) != 0 {
+		t.touchLeaf(at) // begins with rows that we have not seen
+		return nil
+	}
+	t.tail = at
+	t.leaf.Reset(at)
+	t.leaf.Add(e)
+	return nil
+}
+
+// closeTail writes the leaf at the end as it is now; more rows may still come.
+func (t *treeWriter) closeTail() error {
+	if t.tail < 0 {
+		return nil
+	}
+	h, ok := t.leaf.Sum()
+	t.fresh[t.tail] = struct{}{}
+	return t.put(0, t.tail, h, ok)
+}
+
+// put writes or deletes one node.
+func (t *treeWriter) put(level int, idx int64, h index.Hash, ok bool) error {
+	if !ok {
+		return t.c.run("DELETE FROM main.tree WHERE level = ? AND idx = ?", int64(level), idx)
+	}
+	return t.c.run("INSERT INTO main.tree (level, idx, hash) VALUES (?, ?, ?) ON CONFLICT (level, idx) DO UPDATE SET hash = excluded.hash",
+		int64(level), idx, h[:])
+}
+
+// flush makes the tree agree with the rows and returns its root. nextID bounds the ids.
+func (t *treeWriter) flush(nextID int64) (index.Hash, error) {
+	if leaves := proof.LeafOf(nextID) + 1; len(t.dirty) > proof.LeafSize && int64(len(t.dirty)) > leaves/2 {
+		clear(t.dirty)
+		clear(t.fresh)
+		return rebuildTree(t.c)
+	}
+	if err := t.closeTail(); err != nil {
+		return index.Hash{}, fmt.Errorf("tree: %w", err)
+	}
+	for _, at := range slices.Sorted(maps.Keys(t.dirty)) {
+		if err := t.readLeaf(at); err != nil {
+			return index.Hash{}, fmt.Errorf("tree: %w", err)
+		}
+		t.fresh[at] = struct{}{}
+	}
+	changed := t.fresh
+	for level := 1; level <= proof.Levels; level++ {
+		parents := map[int64]struct{}{}
+		for at := range changed {
+			parents[at>>proof.FanBits] = struct{}{}
+		}
+		for _, at := range slices.Sorted(maps.Keys(parents)) {
+			if err := t.readNode(level, at); err != nil {
+				return index.Hash{}, fmt.Errorf("tree: %w", err)
+			}
+		}
+		changed = parents
+	}
+	t.dirty, t.fresh = map[int64]struct{}{}, map[int64]struct{}{}
+	return treeRoot(t.c)
+}
+
+// readLeaf hashes a leaf's rows anew.
+func (t *treeWriter) readLeaf(at int64) error {
+	var leaf proof.Leaf
+	leaf.Reset(at)
+	lo := at << proof.LeafBits
+	var e index.Entry
+	for row, err := range t.c.query(context.Background(),
+		"SELECT "+entryColumns+" FROM main.entries WHERE id BETWEEN ? AND ? ORDER BY id", lo, lo+proof.LeafSize-1) {
+		if err != nil {
+			return err
+		}
+		if err := scanEntry(row, &e); err != nil {
+			return err
+		}
+		leaf.Add(&e)
+	}
+	h, ok := leaf.Sum()
+	return t.put(0, at, h, ok)
+}
+
+// readNode hashes an inner node's children anew.
+func (t *treeWriter) readNode(level int, at int64) error {
+	var n proof.Node
+	lo := at << proof.FanBits
+	for row, err := range t.c.query(context.Background(),
+		"SELECT idx, hash FROM main.tree WHERE level = ? AND idx BETWEEN ? AND ? ORDER BY idx", int64(level-1), lo, lo+proof.Fan-1) {
+		if err != nil {
+			return err
+		}
+		idx, _ := row[0].(int64)
+		b, _ := row[1].([]byte)
+		if len(b) != index.HashSize {
+			return fmt.Errorf("node %d/%d: %w", level-1, idx, ErrCorrupt)
+		}
+		n.Add(int(idx&(proof.Fan-1)), index.Hash(b))
+	}
+	h, ok := n.Sum(level, at)
+	return t.put(level, at, h, ok)
+}
+
+// treeRoot reads the root; zero if there are no rows.
+func treeRoot(c *conn) (index.Hash, error) {
+	var h index.Hash
+	row, err := c.one("SELECT hash FROM main.tree WHERE level = ? AND idx = 0", int64(proof.Levels))
+	if err != nil {
+		return h, fmt.Errorf("tree: root: %w", err)
+	}
+	b, _ := row[0].([]byte)
+	copy(h[:], b)
+	return h, nil
+}
+
+// rebuildTree streams all rows into a new tree.
+func rebuildTree(c *conn) (index.Hash, error) {
+	if err := c.run("DELETE FROM main.tree"); err != nil {
+		return index.Hash{}, fmt.Errorf("tree: %w", err)
+	}
+	b := proof.NewBuilder(func(level int, idx int64, h index.Hash) error {
+		return c.run("INSERT INTO main.tree (level, idx, hash) VALUES (?, ?, ?)", int64(level), idx, h[:])
+	})
+	return streamTree(context.Background(), c, b)
+}
+
+// streamTree feeds all rows to a builder.
+func streamTree(ctx context.Context, c *conn, b *proof.Builder) (index.Hash, error) {
+	var e index.Entry
+	for row, err := range c.query(ctx, "SELECT "+entryColumns+" FROM main.entries ORDER BY id") {
+		if err == nil {
+			err = scanEntry(row, &e)
+		}
+		if err == nil {
+			err = b.Add(&e)
+		}
+		if err != nil {
+			return index.Hash{}, fmt.Errorf("tree: %w", err)
+		}
+	}
+	return b.Root()
+}
+
+// checkTree counts the whole tree again and compares every node, both ways.
+func checkTree(ctx context.Context, c *conn, want index.Hash) error {
+	nodes := int64(0)
+	b := proof.NewBuilder(func(level int, idx int64, h index.Hash) error {
+		nodes++
+		row, err := c.one("SELECT hash FROM tree WHERE level = ? AND idx = ?", int64(level), idx)
+		if err != nil {
+			return fmt.Errorf("node %d/%d: %w (%w)", level, idx, ErrCorrupt, err)
+		}
+		if got, _ := row[0].([]byte); string(got) != string(h[:]) {
+			return fmt.Errorf("node %d/%d is not the hash of what is below it: %w", level, idx, ErrCorrupt)
+		}
+		return nil
+	})
+	root, err := streamTree(ctx, c, b)
+	if err != nil {
+		return err
+	}
+	stored, err := c.int("SELECT count(*) FROM tree")
+	if err != nil {
+		return err
+	}
+	if root != want || stored != nodes {
+		return fmt.Errorf("the rows are not those that were signed: %w", ErrCorrupt)
+	}
+	return nil
+}
