@@ -112,7 +112,7 @@ func (n *Node) open() error {
 	n.syncer = syncer.New(syncer.Config{Situations: n.replicas, Do: n.sync, Log: n.log})
 	n.talks = newTalks()
 	n.window = pair.NewWindow(pair.WindowConfig{Config: n.wire(), Self: n.st.Self(), Admitter: admitter{n}})
-	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n.st}})
+	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}})
 	n.headsOf = heads.NewServer(n.headsConfig())
 	return nil
 }

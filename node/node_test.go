@@ -511,6 +511,55 @@ func TestTicketsThatDoNotWork(t *testing.T) {
 	}
 }
 
+// TestOwnerRestoredFromABackup brings an owner back to an older state. It must not give seqs again that it gave: it
+// hears of its own newer head, begins a new epoch, scans, and the replica follows.
+func TestOwnerRestoredFromABackup(t *testing.T) {
+	nas, laptop := newDevice(t, "nas"), newDevice(t, "laptop")
+	dir := tree(t, "a.txt")
+	l := nas.add(dir)
+	nas.pairWith(laptop)
+	laptop.holds(nas, l)
+	nas.stop()
+	backup := filepath.Join(t.TempDir(), "backup")
+	if err := os.CopyFS(backup, os.DirFS(nas.cfg.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	nas.start()
+	grow(t, dir, "b.txt", "c.txt")
+	if _, err := nas.Scan(t.Context(), node.ScanRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	laptop.holds(nas, l)
+	lost := nas.own(l.Name)
+	restore := func() {
+		t.Helper()
+		nas.stop()
+		if err := os.RemoveAll(nas.cfg.Dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.CopyFS(nas.cfg.Dir, os.DirFS(backup)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(nas.cfg.Dir, "identity.key"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		nas.start()
+	}
+	grow(t, dir, "d.txt")
+	restore()
+	eventually(t, "the owner begins a new epoch", func() bool {
+		now := nas.own(l.Name)
+		return strings.HasPrefix(now.Epoch, "2.") && now.Seq > lost.Seq
+	})
+	eventually(t, "the laptop follows", func() bool {
+		return len(laptop.find("txt")) == 4 && len(nas.find("txt")) == 4
+	})
+	laptop.holds(nas, l)
+	if now := nas.own(l.Name); now.State == api.StateFrozen {
+		t.Errorf("frozen after one rollback: %+v", now)
+	}
+}
+
 func TestSecondNodeOnOneFolderIsRefused(t *testing.T) {
 	a := newDevice(t, "a")
 	_, err := node.Open(a.cfg)

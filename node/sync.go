@@ -79,6 +79,14 @@ func (g gossip) Heads(ctx context.Context) ([]heads.Announced, error) {
 		if err != nil {
 			return nil, err
 		}
+		if l.Owner == g.n.st.Self() {
+			if g.n.isTwin(ctx, l) {
+				continue
+			}
+			if err := g.n.st.Publish(ctx, &held.Head.Head); err != nil {
+				return nil, err
+			}
+		}
 		if held.Head.Library == lib {
 			out = append(out, heads.Announced{Head: held.Head, Record: held.Raw, Horizon: held.Horizon, Held: true})
 		}
@@ -134,11 +142,14 @@ func (g gossip) Heard(ctx context.Context, from peer.ID, said []heads.Announced)
 	return nil
 }
 
-// hear records one head. Heads of another library, of strangers, and our own are passed over.
+// hear records one head. Heads of another library and of strangers are passed over.
 func (n *Node) hear(ctx context.Context, from index.DeviceID, a *heads.Announced, known []store.Heard) error {
 	l := a.Head.Location
-	if n.verifyHead(&a.Head) != nil || l.Owner == n.st.Self() {
+	if n.verifyHead(&a.Head) != nil {
 		return nil
+	}
+	if l.Owner == n.st.Self() {
+		return n.hearOwn(ctx, a.Head)
 	}
 	var before *store.Heard
 	for i := range known {
@@ -316,15 +327,21 @@ func (s *sink) Put(ctx context.Context, p *index.Page, next index.Token, done bo
 }
 
 // source serves pages to the batch protocol.
-type source struct{ st *store.Store }
+type source struct{ n *Node }
 
 var _ batch.Source = source{}
 
 // Page reads one page.
 func (s source) Page(ctx context.Context, r batch.PageRequest) (index.Page, error) {
-	p, err := s.st.Page(ctx, store.PageRequest(r))
-	if errors.Is(err, store.ErrNotFound) {
+	p, err := s.n.st.Page(ctx, store.PageRequest(r))
+	switch {
+	case errors.Is(err, store.ErrNotFound):
 		return p, batch.ErrNoReplica
+	case err == nil && r.Location.Owner == s.n.st.Self():
+		if s.n.isTwin(ctx, r.Location) {
+			return index.Page{}, batch.ErrNoReplica
+		}
+		err = s.n.st.Publish(ctx, &p.Head.Head)
 	}
 	return p, err
 }

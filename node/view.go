@@ -214,6 +214,7 @@ func (v *view) describeOwn(ctx context.Context, s *syncer.Situation, out *Locati
 	if v.live != nil && v.live.scanning(s.Location) {
 		out.State = api.StateScanning
 	}
+	v.describeTwin(ctx, s.Location, out)
 	return nil
 }
 

@@ -94,6 +94,36 @@ func (s *Store) SetRecord(ctx context.Context, l index.Location, change func(*in
 	})
 }
 
+// NewEpoch begins a new epoch of an own location whose past can't be trusted any more, above everything that heard
+// says was given: counter, seq and next id. Dead runs of the old epoch are forgotten; receivers compare rows instead.
+func (s *Store) NewEpoch(ctx context.Context, l index.Location, heard index.Head) (index.SignedHead, error) {
+	var head index.SignedHead
+	err := s.writeLocation(ctx, l, func(c *conn) error {
+		return c.tx(func() error {
+			m, err := readMeta(c)
+			if err != nil {
+				return err
+			}
+			h := &m.head.Head
+			h.Epoch = newEpoch(max(h.Epoch.Counter, heard.Epoch.Counter) + 1)
+			h.Seq = max(h.Seq, heard.Seq) + 1
+			h.NextID = max(h.NextID, heard.NextID)
+			h.Dead = index.Hash{}
+			m.horizon = h.Seq
+			if err := c.run("DELETE FROM dead"); err != nil {
+				return err
+			}
+			err = s.signMeta(c, &m)
+			head = m.head
+			return err
+		})
+	})
+	if err != nil {
+		return head, fmt.Errorf("new epoch: %w", err)
+	}
+	return head, nil
+}
+
 func (s *Store) resign(ctx context.Context, l index.Location, lib index.LibraryID) error {
 	_, err := s.amend(ctx, l, func(m *meta) error {
 		m.head.Library = lib

@@ -61,6 +61,8 @@ type Store struct {
 	locs   map[index.Location]*location
 	stale  []*location             // replaced by another process; read-only stores only
 	filled map[index.Location]bool // locations with an open intake
+
+	published map[index.Location]index.Hash // the last state that Publish made durable
 }
 
 // Open opens a data folder for writing and makes it if it isn't there: lock, identity, databases. Leftovers of
@@ -71,7 +73,10 @@ func Open(dir string) (*Store, error) {
 			return nil, fmt.Errorf("make data folder: %w", fsError(err))
 		}
 	}
-	s := &Store{dir: dir, locs: map[index.Location]*location{}, filled: map[index.Location]bool{}}
+	s := &Store{
+		dir: dir, locs: map[index.Location]*location{}, filled: map[index.Location]bool{},
+		published: map[index.Location]index.Hash{},
+	}
 	if err := s.acquireLock(); err != nil {
 		return nil, err
 	}

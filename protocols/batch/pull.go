@@ -97,7 +97,7 @@ func (p *puller) receive(ctx context.Context, c *wire.Conn) (done bool, err erro
 	p.frame = frame{}
 	for batches := int64(0); ; batches++ {
 		d, err := c.Receive(wire.IdleTimeout, kindFrame, frameFields)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return false, io.ErrUnexpectedEOF
 		}
 		if err != nil {

@@ -2,6 +2,7 @@ package batch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -86,7 +87,7 @@ func (s *Server) serve(ctx context.Context, c *wire.Conn, from peer.ID) error {
 	wait := wire.FirstFrameTimeout
 	for served := false; ; served = true {
 		d, err := c.Receive(wait, kindRequest, requestFields)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

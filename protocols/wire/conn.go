@@ -256,7 +256,7 @@ func (c *Conn) readLength(wait time.Duration) (int, error) {
 	for shift := 0; shift < 7*maxLengthSize; shift += 7 {
 		r, err := c.read(b[:], wait)
 		if r == 0 {
-			if shift == 0 && err == io.EOF {
+			if shift == 0 && errors.Is(err, io.EOF) {
 				return 0, io.EOF
 			}
 			return 0, fmt.Errorf("read frame: %w", noEOF(err))
@@ -321,7 +321,7 @@ func (c *Conn) until(wait time.Duration, bound time.Time) time.Time {
 }
 
 func noEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

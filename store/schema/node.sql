@@ -39,6 +39,16 @@ CREATE TABLE held (
   PRIMARY KEY (id, entry)
 ) STRICT, WITHOUT ROWID;
 
+-- The states of own locations that other devices may have seen. One that comes back and is not here was signed by data
+-- that this device no longer has.
+CREATE TABLE published (
+  id     BLOB    NOT NULL,
+  epoch  INTEGER NOT NULL,        -- its counter
+  seq    INTEGER NOT NULL,
+  digest BLOB    NOT NULL,        -- SHA-256 of the head without library and time
+  PRIMARY KEY (id, seq)
+) STRICT, WITHOUT ROWID;
+
 -- The newest head heard of a location, from each device that spoke of it.
 CREATE TABLE heard (
   owner   BLOB    NOT NULL,
