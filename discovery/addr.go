@@ -39,7 +39,7 @@ func ParsePeerAddr(s string) (peer.AddrInfo, error) {
 	switch {
 	case id == "":
 		return peer.AddrInfo{}, fmt.Errorf(`address %q lacks "/p2p/" and the peer ID at its end: %w`, s, ErrAddr)
-	case !plainTransport(where):
+	case !plainTransport(where) || where[len(where)-1].Protocol().Code != ma.P_TCP:
 		return peer.AddrInfo{}, fmt.Errorf("address %q, want an IP address or name and a TCP port, like %s: %w", s, exampleAddr, ErrAddr)
 	}
 	if ip, ok := ipOf(where); ok && !usableIP(ip) {

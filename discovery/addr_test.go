@@ -17,7 +17,6 @@ func TestParsePeerAddr(t *testing.T) {
 		"/ip6/fd00::1/tcp/4001/p2p/" + peerA,
 		"/ip6zone/eth0/ip6/fe80::1/tcp/4001/p2p/" + peerA,
 		"/dns4/nas.example.org/tcp/4001/p2p/" + peerA,
-		"/ip4/192.168.1.20/udp/4001/quic-v1/p2p/" + peerA,
 	}
 	for _, s := range good {
 		info, err := ParsePeerAddr(" " + s + "\n")
@@ -38,6 +37,7 @@ func TestParsePeerAddr(t *testing.T) {
 		{"/ip4/192.168.1.20/p2p/" + peerA, "TCP port"},
 		{"/ip4/192.168.1.20/tcp/0/p2p/" + peerA, "TCP port"},
 		{"/ip4/192.168.1.20/udp/4001/p2p/" + peerA, "TCP port"},
+		{"/ip4/192.168.1.20/udp/4001/quic-v1/p2p/" + peerA, "TCP port"},
 		{"/ip4/192.168.1.20/tcp/4001/ws/p2p/" + peerA, "TCP port"},
 		{"/ip4/192.168.1.20/tcp/4001/p2p/" + peerB + "/p2p-circuit/p2p/" + peerA, "TCP port"},
 		{"/dnsaddr/nas.example.org/p2p/" + peerA, "TCP port"},

@@ -101,7 +101,7 @@ func (m *MDNS) Refresh() {
 // Run announces and searches until ctx ends, and returns nil when all its sockets are closed. Trouble with the
 // network is no error: it is logged and tried again. When mDNS is off, Run only waits. Call it once.
 func (m *MDNS) Run(ctx context.Context) error {
-	if true {
+	if m.cfg.Off || m.cfg.Reach != LAN {
 		<-ctx.Done()
 		return nil
 	}

@@ -5,15 +5,19 @@ import (
 	"os"
 	"path"
 	"strings"
+	"sync"
 	"testing"
 )
 
 // root is the module's root as this folder sees it.
 const root = "../.."
 
+// load parses the tree once for all tests, which only read it.
+var load = sync.OnceValues(func() ([]*File, error) { return Load(os.DirFS(root)) })
+
 func tree(t *testing.T) []*File {
 	t.Helper()
-	files, err := Load(os.DirFS(root))
+	files, err := load()
 	if err != nil {
 		t.Fatal(err)
 	}
