@@ -163,6 +163,9 @@ func (n *Node) Start(ctx context.Context) error {
 	for _, run := range []func(context.Context) error{
 		n.keeper.Run, n.mdns.Run, n.syncer.Run, watch, n.announcer, n.gossiper,
 		func(ctx context.Context) error { n.scanLoop(ctx); return nil },
+		func(ctx context.Context) error {
+			return discovery.WatchNetwork(ctx, 0, func() { n.keeper.Kick() })
+		},
 	} {
 		n.wg.Go(func() {
 			if err := run(n.ctx); err != nil && n.ctx.Err() == nil {
