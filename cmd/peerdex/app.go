@@ -68,7 +68,7 @@ func (a *app) run(ctx context.Context) int {
 	case !a.started:
 		err = usageError(err)
 		a.flags.json = a.flags.json || slices.Contains(a.args, "--json") // flags may not have been read yet
-	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+	case errors.Is(err, errInterrupted), ctx.Err() != nil && errors.Is(err, context.Canceled):
 		a.note("interrupted")
 		return exitInterrupted
 	}
@@ -112,6 +112,8 @@ const (
 var (
 	// errNothing ends a command that worked and found nothing, without a word.
 	errNothing = errors.New("nothing found")
+	// errInterrupted is returned when Ctrl-C was typed where it is no signal.
+	errInterrupted = errors.New("interrupted")
 	// errReported marks an error that was already printed; it wraps the error that decides the exit code.
 	errReported = errors.New("reported")
 )

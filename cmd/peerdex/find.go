@@ -26,7 +26,14 @@ func (f *hitFlags) register(c *cobra.Command) {
 	c.Flags().BoolVarP(&f.long, "long", "l", false, "with kind, mode, size and time")
 	c.Flags().BoolVarP(&f.zero, "print0", "0", false, "end names with a NUL byte, and print them as they are")
 	c.Flags().BoolVarP(&f.count, "count", "c", false, "print how many, only")
-	c.MarkFlagsMutuallyExclusive("long", "print0", "count")
+}
+
+// check refuses flags that contradict each other.
+func (f *hitFlags) check(c *cobra.Command) error {
+	if (f.long && f.zero) || (f.long && f.count) || (f.zero && f.count) {
+		return usage(c, "only one of --long, --print0 and --count can be given")
+	}
+	return nil
 }
 
 func (a *app) findCommand() *cobra.Command {
@@ -47,10 +54,13 @@ error. Exit code 1 says that nothing was found.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q.Text = strings.Join(args, " ")
 			if strings.TrimSpace(q.Text) == "" && len(q.Ext)+len(q.Size)+len(q.Modified)+len(q.Type)+len(q.On) == 0 {
-				return &api.Error{Code: api.CodeUsage, Title: "what is to be found?", Hint: "peerdex find --help"}
+				return usage(cmd, "what is to be found?")
 			}
 			if q.Limit < 0 {
-				return &api.Error{Code: api.CodeUsage, Title: fmt.Sprintf("--limit %d makes no sense", q.Limit), Hint: "peerdex find --help"}
+				return usage(cmd, fmt.Sprintf("--limit %d makes no sense", q.Limit))
+			}
+			if err := f.check(cmd); err != nil {
+				return err
 			}
 			return a.find(cmd.Context(), q, f)
 		},

@@ -25,6 +25,9 @@ as the flags say.`,
 		Example: "  peerdex ls nas:\n  peerdex ls nas:/tank/photos/2019",
 		Args:    exactly(1, "folder"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(cmd); err != nil {
+				return err
+			}
 			device, path, err := parseDevicePath(args[0])
 			if err != nil {
 				return err

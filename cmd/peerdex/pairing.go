@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -83,7 +84,7 @@ or taken from the environment variable PEERDEX_TICKET. It is never an argument,
 since others on this machine could see it there.
 
 Then it waits until the other device's index has arrived.`,
-		Args: func(cmd *cobra.Command, args []string) error {
+		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 || (len(args) == 1 && args[0] == "-") {
 				return nil
 			}
@@ -198,31 +199,48 @@ func (a *app) readTicket(ctx context.Context, stdin bool) (string, error) {
 	return ticket, nil
 }
 
-// promptTicket asks at the terminal, without echo. Ctrl-C gives the terminal back as it was.
-func (a *app) promptTicket(ctx context.Context) (string, error) {
+// promptTicket asks at the terminal. The echo is off before the prompt shows, and on again however this ends.
+func (a *app) promptTicket(ctx context.Context) (ticket string, err error) {
 	fd := int(a.in.Fd())
-	before, err := term.GetState(fd)
+	before, err := term.MakeRaw(fd)
 	if err != nil {
 		return "", err
 	}
-	fmt.Fprint(a.err, "Ticket (it is not shown): ")
+	defer func() { err = errors.Join(err, term.Restore(fd, before)) }()
 	type answer struct {
-		ticket []byte
+		ticket string
 		err    error
 	}
 	ch := make(chan answer, 1)
 	go func() { // ends with the process at the latest: nothing can interrupt a read of the terminal
-		b, err := term.ReadPassword(fd)
-		ch <- answer{b, err}
+		t := term.NewTerminal(struct {
+			io.Reader
+			io.Writer
+		}{keyboard{a.in}, a.err}, "")
+		line, err := t.ReadPassword("Ticket (it is not shown): ")
+		ch <- answer{line, err}
 	}()
 	select {
 	case got := <-ch:
-		fmt.Fprintln(a.err)
-		return string(got.ticket), got.err
+		if errors.Is(got.err, io.EOF) {
+			got.err = nil // Ctrl-D: no ticket
+		}
+		return got.ticket, got.err
 	case <-ctx.Done():
-		fmt.Fprintln(a.err)
-		return "", errors.Join(ctx.Err(), term.Restore(fd, before))
+		fmt.Fprint(a.err, "\r\n")
+		return "", ctx.Err()
 	}
+}
+
+// keyboard is a terminal in raw mode, where Ctrl-C is a byte like others.
+type keyboard struct{ io.Reader }
+
+func (k keyboard) Read(b []byte) (int, error) {
+	n, err := k.Reader.Read(b)
+	if bytes.IndexByte(b[:n], 3) >= 0 {
+		return 0, errInterrupted
+	}
+	return n, err
 }
 
 func (a *app) devicesCommand() *cobra.Command {

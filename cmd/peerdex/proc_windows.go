@@ -17,9 +17,6 @@ func shielded() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP}
 }
 
-// terminate ends a process; Windows has no way to ask one without a console.
-func terminate(p *os.Process) error { return p.Kill() }
-
 // alive reports whether a process is there.
 func alive(pid int) bool {
 	h, err := windows.OpenProcess(windows.SYNCHRONIZE, false, uint32(pid))

@@ -2,10 +2,15 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/progress"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"golang.org/x/term"
 
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/node/api"
@@ -69,10 +74,7 @@ func (b *bars) draw(key barKey, p *api.Progress) {
 		if p.Finished {
 			return
 		}
-		t = &progress.Tracker{
-			Message: barTitle(p), RemoveOnCompletion: true, AutoStopDisabled: true,
-			Units: progress.Units{Formatter: number},
-		}
+		t = &progress.Tracker{Message: barTitle(p), AutoStopDisabled: true, Units: progress.Units{Formatter: number}}
 		b.trackers[key] = t
 		b.begin()
 		b.writer.AppendTracker(t)
@@ -82,8 +84,7 @@ func (b *bars) draw(key barKey, p *api.Progress) {
 	}
 	t.SetValue(p.DoneEntries)
 	if p.Finished {
-		t.MarkAsDone()
-		delete(b.trackers, key)
+		t.SetValue(max(t.Value(), t.Total))
 	}
 }
 
@@ -96,6 +97,9 @@ func (b *bars) begin() {
 	w.SetOutputWriter(b.app.err)
 	w.SetUpdateFrequency(100 * time.Millisecond)
 	w.SetTrackerLength(25)
+	if width, _, err := term.GetSize(int(os.Stderr.Fd())); err == nil {
+		w.SetTerminalWidth(width)
+	}
 	style := progress.StyleBlocks
 	style.Visibility.Speed = true
 	style.Visibility.ETA = true
@@ -112,7 +116,8 @@ func (b *bars) begin() {
 	}()
 }
 
-// close takes the bars off the screen and waits until nothing is drawn any more.
+// close waits until nothing is drawn any more and takes the bars off the screen. None was ever marked as done: the
+// library would leave its line where it stands.
 func (b *bars) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -120,15 +125,13 @@ func (b *bars) close() {
 	if b.writer == nil {
 		return
 	}
-	for _, t := range b.trackers {
-		t.MarkAsDone()
-	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		b.writer.Stop() // has no effect before the goroutine has begun
 		select {
 		case <-b.rendered:
+			fmt.Fprint(b.app.err, strings.Repeat(text.CursorUp.Sprint()+text.EraseLine.Sprint(), len(b.trackers)))
 			return
 		case <-tick.C:
 		}

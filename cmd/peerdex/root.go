@@ -35,6 +35,7 @@ also while the others are off.
 		},
 	}
 	cobra.EnableCommandSorting = false // within a group the order is ours
+	root.SuggestionsMinimumDistance = 2
 	a.globalFlags(root)
 	groups := []struct {
 		id, title string
@@ -88,7 +89,8 @@ func (a *app) globalFlags(root *cobra.Command) {
 	f.BoolVarP(&a.flags.verbose, "verbose", "v", false, "say more on standard error")
 	f.StringVar(&a.flags.color, "color", "auto", "colours: auto, always or never (NO_COLOR is heeded)")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &api.Error{Code: api.CodeUsage, Title: err.Error(), Hint: c.CommandPath() + " --help"}
+		title, _, _ := strings.Cut(err.Error(), ": strconv.") // what follows is for programmers
+		return usage(c, title)
 	})
 }
 

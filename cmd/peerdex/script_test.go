@@ -57,9 +57,25 @@ func workRoot(t *testing.T) string {
 func setupScript(e *testscript.Env) error {
 	e.Vars = append(e.Vars, "PEERDEX_REACH=loopback", "TERM=dumb", "HOME="+filepath.Join(e.WorkDir, "home"),
 		"XDG_STATE_HOME=", "XDG_CONFIG_HOME=", "XDG_CACHE_HOME=", "XDG_RUNTIME_DIR="+filepath.Join(e.WorkDir, "run"),
-		"README="+absolute("../../README.md"), "TZ=UTC")
+		"README="+absolute("../../README.md"), "TZ=UTC", "GORACE=atexit_sleep_ms=0")
+	e.Defer(func() { checkLogs(e) }) // the deferred run in reverse order
 	e.Defer(func() { endDaemons(e.WorkDir) })
 	return os.MkdirAll(filepath.Join(e.WorkDir, "run"), 0o700)
+}
+
+// checkLogs fails a script one of whose daemons logged what must never happen.
+func checkLogs(e *testscript.Env) {
+	bad := regexp.MustCompile(`WARNING: DATA RACE|(?m)^panic: |request panicked|^fatal error: `)
+	_ = filepath.WalkDir(e.WorkDir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "log") {
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		if at := bad.FindIndex(b); err == nil && at != nil {
+			e.T().Fatal(path + ":\n" + string(b[at[0]:min(len(b), at[0]+4000)]))
+		}
+		return nil
+	})
 }
 
 func absolute(path string) string {
@@ -154,7 +170,7 @@ func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
 func scriptEnv(ts *testscript.TestScript) []string {
 	var env []string
 	for _, k := range []string{
-		"PATH", "HOME", "TMPDIR", "TERM", "TZ", "XDG_RUNTIME_DIR", "PEERDEX_DIR", "PEERDEX_REACH", "PEERDEX_TICKET", "GOCOVERDIR",
+		"PATH", "HOME", "TMPDIR", "TERM", "TZ", "XDG_RUNTIME_DIR", "PEERDEX_DIR", "PEERDEX_REACH", "PEERDEX_TICKET", "GOCOVERDIR", "GORACE",
 	} {
 		if v := ts.Getenv(k); v != "" {
 			env = append(env, k+"="+v)

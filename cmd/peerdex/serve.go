@@ -154,6 +154,6 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Lo
 	if err := srv.Shutdown(limit); err != nil {
 		_ = srv.Close() // what is cut here is told so by its broken answer
 	}
-	<-served
+	_ = <-served
 	return nil
 }

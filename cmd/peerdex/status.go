@@ -59,7 +59,7 @@ func (a *app) printStatus(st *api.Status) {
 		}
 		a.say("traffic %s in, %s out", size(st.Traffic.BytesIn), size(st.Traffic.BytesOut))
 	}
-	notes := statusNotes(st)
+	notes := statusNotes(st, a.flags.verbose)
 	if len(notes) == 0 {
 		a.say("health  all is well")
 	}
@@ -79,9 +79,9 @@ func daemonLine(st *api.Status) string {
 	return s
 }
 
-// statusNotes is what a user should know: what the node says, what is still to come, and why a device is not
-// connected.
-func statusNotes(st *api.Status) []string {
+// statusNotes is what a user should know: what the node says, and what is still to come. That a device is off is
+// nothing unusual; why it can't be reached is told by `peerdex devices`, and here when verbose.
+func statusNotes(st *api.Status, verbose bool) []string {
 	var notes []string
 	for _, n := range st.Notes {
 		notes = append(notes, oneLine(n))
@@ -96,7 +96,7 @@ func statusNotes(st *api.Status) []string {
 		}
 	}
 	for i := range st.Devices {
-		if d := &st.Devices[i]; st.Running && !d.Connected && d.LastError != "" {
+		if d := &st.Devices[i]; verbose && !d.Connected && d.LastError != "" {
 			notes = append(notes, quote(d.Name)+" is not reached: "+oneLine(d.LastError))
 		}
 	}
