@@ -69,9 +69,6 @@ func (v *live) status(s *Status) {
 		for _, a := range h.Addrs() {
 			s.Addresses = append(s.Addresses, a.String()+"/p2p/"+h.ID().String())
 		}
-		if r := h.Refused(); r > 0 {
-			s.Notes = append(s.Notes, "streams of devices that are not paired were refused")
-		}
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()

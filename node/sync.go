@@ -41,6 +41,11 @@ func (g gossip) Merge(ctx context.Context, _ peer.ID, raw [][]byte) error {
 		return err
 	}
 	g.n.welcome(fresh)
+	for _, m := range fresh { // one that was connected as a stranger
+		if p, err := wire.PeerOf(m.Device); err == nil && g.n.live.connected(m.Device) {
+			g.n.greet(p)
+		}
+	}
 	return nil
 }
 
@@ -56,11 +61,6 @@ func (n *Node) welcome(fresh []membership.Member) {
 	n.keeper.Kick()
 	n.mdns.Refresh()
 	n.announce()
-	for _, m := range fresh { // one that was connected as a stranger
-		if p, err := wire.PeerOf(m.Device); err == nil && n.live.connected(m.Device) {
-			n.greet(p)
-		}
-	}
 }
 
 // Heads returns what this device can say of locations: what it holds, and what was removed.

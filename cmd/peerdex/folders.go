@@ -76,6 +76,9 @@ func (a *app) addFolders(ctx context.Context, b api.Backend, folders []string, n
 	if len(added) > 0 {
 		scanned, err := a.waitScanned(ctx, b, added)
 		if err != nil {
+			if ctx.Err() != nil {
+				a.note("The daemon goes on with the scan: peerdex status")
+			}
 			return added, err
 		}
 		added = scanned

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -27,7 +26,6 @@ type Host struct {
 	host.Host
 	members func(peer.ID) bool
 	open    []protocol.ID
-	refused atomic.Int64
 }
 
 // New wraps h. members says who is a member at this moment, and is asked for every stream. open are the protocols
@@ -35,9 +33,6 @@ type Host struct {
 func New(h host.Host, members func(peer.ID) bool, open ...protocol.ID) *Host {
 	return &Host{Host: h, members: members, open: open}
 }
-
-// Refused is the number of streams of strangers that were reset.
-func (h *Host) Refused() int64 { return h.refused.Load() }
 
 // SetStreamHandler sets the handler of a protocol for streams of members. It has no effect on protocols of libp2p's
 // own, which were set on the bare host.
@@ -69,7 +64,6 @@ func (h *Host) wrap(id protocol.ID, f network.StreamHandler) network.StreamHandl
 func (h *Host) check(f network.StreamHandler) network.StreamHandler {
 	return func(s network.Stream) {
 		if !h.members(s.Conn().RemotePeer()) {
-			h.refused.Add(1)
 			_ = s.Reset()
 			return
 		}
