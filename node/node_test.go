@@ -13,15 +13,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/node"
 	"github.com/peerdex/peerdex/node/api"
 	"github.com/peerdex/peerdex/store"
+	"github.com/peerdex/peerdex/test/harness"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
 // device is a node of a test, which can be stopped and started again.
 type device struct {

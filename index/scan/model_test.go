@@ -11,12 +11,11 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/test/harness"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
 // tester is what the helpers need of *testing.T and *rapid.T.
 type tester interface {

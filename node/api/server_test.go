@@ -8,18 +8,19 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"github.com/peerdex/peerdex/node/api"
 	"github.com/peerdex/peerdex/node/api/client"
+	"github.com/peerdex/peerdex/test/harness"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
 // serve runs a server on a unix socket for the time of a test, and returns a client of it.
 func serve(t *testing.T, m *memory, opts api.ServerOptions) (*client.Client, *httptest.Server) {

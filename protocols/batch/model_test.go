@@ -8,20 +8,21 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"os"
 	"reflect"
 	"slices"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/index/proof"
+	"github.com/peerdex/peerdex/test/harness"
 )
 
 var update = flag.Bool("update", false, "write the golden vectors anew")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
 var testLibrary = index.LibraryID{0x1b}
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -17,17 +18,17 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"go.uber.org/goleak"
 
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/index/membership"
 	"github.com/peerdex/peerdex/protocols/wire"
 	"github.com/peerdex/peerdex/protocols/wire/wiretest"
+	"github.com/peerdex/peerdex/test/harness"
 )
 
 var update = flag.Bool("update", false, "write the golden vectors anew")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
 func testKey(name string) ed25519.PrivateKey {
 	seed := sha256.Sum256([]byte(name))

@@ -8,19 +8,19 @@ import (
 	"flag"
 	"io"
 	"math"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/test/harness"
 )
 
 var update = flag.Bool("update", false, "write the golden vectors anew")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
 // goroot is the Go installation's folder: real names for benchmarks.
 func goroot(tb testing.TB) string {
