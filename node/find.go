@@ -49,7 +49,7 @@ func hit(device string, l index.Location, asOf time.Time, path string, e *index.
 	}
 }
 
-// Search yields what a query finds on all devices, location by location.
+// Search yields what a query finds on all devices, location by location: own ones first, then by device.
 func (v *view) Search(ctx context.Context, q Query) iter.Seq2[Hit, error] {
 	return func(yield func(Hit, error) bool) {
 		if err := v.search(ctx, q, yield); err != nil {
@@ -78,6 +78,7 @@ func (v *view) search(ctx context.Context, q Query, yield func(Hit, error) bool)
 	if err != nil {
 		return err
 	}
+	slices.SortStableFunc(locs, v.byDevice)
 	left := q.Limit
 	for _, l := range locs {
 		m, ok := v.lib.member(l.Owner)
@@ -99,6 +100,18 @@ func (v *view) search(ctx context.Context, q Query, yield func(Hit, error) bool)
 		}
 	}
 	return nil
+}
+
+// byDevice orders locations: own ones first, then by the name of their device.
+func (v *view) byDevice(a, b index.Location) int {
+	self := v.st.Self()
+	if (a.Owner == self) != (b.Owner == self) {
+		if a.Owner == self {
+			return -1
+		}
+		return 1
+	}
+	return strings.Compare(v.lib.name(a.Owner), v.lib.name(b.Owner))
 }
 
 func (v *view) searchLocation(ctx context.Context, l index.Location, device string, q query.Query, yield func(Hit) bool) error {

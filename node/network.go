@@ -133,7 +133,7 @@ func (n *Node) dialed(p peer.ID, addr ma.Multiaddr, err error) {
 		return
 	}
 	if err != nil {
-		n.keep(n.st.SetContact(n.ctx, d, time.Time{}, err.Error()))
+		n.keep(n.st.SetContact(n.ctx, d, time.Time{}, connectError(err)))
 		return
 	}
 	if addr != nil {

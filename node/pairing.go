@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/peerdex/peerdex/discovery"
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/index/membership"
 	"github.com/peerdex/peerdex/node/api"
@@ -187,10 +189,28 @@ func joinError(err error) error {
 	return humane(fmt.Errorf("join: %w", err))
 }
 
-// connectError is the part of libp2p's dial errors that says something to a person.
+// connectError says in words for people why no connection came about: of libp2p's errors, which list every address,
+// the last cause for each.
 func connectError(err error) string {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return "no answer within " + joinTimeout.String()
+	switch {
+	case errors.Is(err, discovery.ErrNoAddress):
+		return "no address of it is known yet"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
 	}
-	return err.Error()
+	var out []string
+	for line := range strings.Lines(err.Error()) {
+		addr, cause, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "* ["), "] ")
+		if !ok || !strings.HasPrefix(strings.TrimSpace(line), "* [") {
+			continue
+		}
+		if i := strings.LastIndex(cause, ": "); i >= 0 {
+			cause = cause[i+2:]
+		}
+		out = append(out, cause+" ("+addr+")")
+	}
+	if len(out) == 0 {
+		return err.Error()
+	}
+	return strings.Join(out, ", ")
 }
