@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/peerdex/peerdex/index"
 )
 
 // Diff compares the entries of two location files row by row with plain SQL, reading both and writing neither. It
@@ -60,15 +58,4 @@ func firstDifference(ctx context.Context, c *conn) (string, error) {
 		return fmt.Sprintf("id %v differs (%q, %q)", row[0], row[1], row[2]), nil
 	}
 	return "", nil
-}
-
-// LocationFile returns the database file in use of a location in the data folder dir, without opening the store: for
-// tools that read it by themselves, and for [Diff].
-func LocationFile(dir string, l index.Location) (string, error) {
-	s, err := OpenReadOnly(dir)
-	if err != nil {
-		return "", err
-	}
-	path, err := s.LocationFile(context.Background(), l)
-	return path, errors.Join(err, s.Close())
 }

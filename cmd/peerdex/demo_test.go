@@ -40,6 +40,9 @@ func TestCompareStores(t *testing.T) {
 	if out := app.out.(*strings.Builder).String(); !strings.Contains(out, "different: "+first) || strings.Contains(out, "equal") {
 		t.Errorf("printed:\n%s", out)
 	}
+	if root, err := verifyStore(t.Context(), b, ref); err != nil || root.IsZero() {
+		t.Errorf("verify: %v, %v", root, err)
+	}
 	if _, _, err = compareStores(t.Context(), a, filepath.Join(dir, "none"), ref); err == nil {
 		t.Error("nothing was compared with something")
 	}

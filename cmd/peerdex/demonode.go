@@ -114,6 +114,21 @@ func compareStores(ctx context.Context, owner, replica string, ref index.Locatio
 	return store.Diff(ctx, a, b)
 }
 
+// verifyStore checks everything that can be checked of a replica on a stopped device, its hash tree against the owner's
+// signature above all, and returns the root.
+func verifyStore(ctx context.Context, dir string, ref index.Location) (root index.Hash, err error) {
+	s, err := store.OpenReadOnly(dir)
+	if err != nil {
+		return root, fmt.Errorf("open %s: %w", dir, err)
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := s.CheckLocation(ctx, ref); err != nil {
+		return root, fmt.Errorf("verify the replica: %w", err)
+	}
+	held, err := s.Held(ctx, ref)
+	return held.Head.Root, err
+}
+
 // locationFile finds the database of a location in a data folder.
 func locationFile(ctx context.Context, dir string, ref index.Location) (path string, err error) {
 	s, err := store.OpenReadOnly(dir)
