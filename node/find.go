@@ -80,6 +80,7 @@ func (v *view) search(ctx context.Context, q Query, yield func(Hit, error) bool)
 	}
 	slices.SortStableFunc(locs, v.byDevice)
 	left := q.Limit
+	var broken error // told at the end: the other locations are searched all the same
 	for _, l := range locs {
 		m, ok := v.lib.member(l.Owner)
 		if !ok || !parsed.MatchesDevice(m.Name, l.Owner.Short(), l.Owner.String()) {
@@ -95,11 +96,13 @@ func (v *view) search(ctx context.Context, q Query, yield func(Hit, error) bool)
 		switch {
 		case errors.Is(err, errStop):
 			return nil
+		case damaged(err):
+			broken = errors.Join(broken, fmt.Errorf("location of %s: %w", m.Name, err))
 		case err != nil && !errors.Is(err, store.ErrNotFound): // gone meanwhile
 			return err
 		}
 	}
-	return nil
+	return broken
 }
 
 // byDevice orders locations: own ones first, then by the name of their device.
@@ -159,6 +162,10 @@ func (v *view) list(ctx context.Context, d *Device, r ListRequest) (Listing, err
 			continue
 		}
 		held, err := v.st.Held(ctx, l)
+		if damaged(err) || errors.Is(err, store.ErrNotFound) {
+			v.warn("a location can't be listed", l, err)
+			continue
+		}
 		if err != nil {
 			return out, err
 		}

@@ -559,6 +559,45 @@ func TestOwnerRestoredFromABackup(t *testing.T) {
 	}
 }
 
+// TestDamageStaysLocal destroys one replica's file while its holder is stopped: the rest goes on, and the replica is
+// fetched again.
+func TestDamageStaysLocal(t *testing.T) {
+	nas, laptop := newDevice(t, "nas"), newDevice(t, "laptop")
+	laptop.add(tree(t, "mine.txt"))
+	one, two := nas.add(tree(t, "one.txt")), nas.add(tree(t, "two.txt"))
+	nas.pairWith(laptop)
+	laptop.holds(nas, one)
+	laptop.holds(nas, two)
+	nas.stop()
+	laptop.stop()
+	files, err := filepath.Glob(filepath.Join(laptop.cfg.Dir, "locations", one.Ref().String()+".*.db"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	if err := os.WriteFile(files[0], []byte(strings.Repeat("not a database", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	laptop.start()
+	hits := 0
+	var broken error
+	for _, err := range laptop.Search(t.Context(), node.Query{Text: "txt"}) {
+		if broken = err; err == nil {
+			hits++
+		}
+	}
+	if hits != 2 || !errors.Is(broken, store.ErrCorrupt) {
+		t.Errorf("%d hits, %v; want the two of the other locations, then the error", hits, broken)
+	}
+	if s, err := laptop.Status(t.Context()); err != nil || len(s.Locations) != 3 {
+		t.Errorf("status: %+v, %v", s, err)
+	}
+	nas.start()
+	laptop.holds(nas, one)
+	if got := laptop.find("txt"); len(got) != 3 {
+		t.Errorf("after it was fetched again: %q", got)
+	}
+}
+
 func TestSecondNodeOnOneFolderIsRefused(t *testing.T) {
 	a := newDevice(t, "a")
 	_, err := node.Open(a.cfg)

@@ -25,8 +25,8 @@ const (
 func (n *Node) hearOwn(ctx context.Context, heard index.SignedHead) error {
 	l := heard.Location
 	held, err := n.st.Held(ctx, l)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil // removed
+	if errors.Is(err, store.ErrNotFound) || damaged(err) {
+		return nil // removed, or nothing to compare with
 	}
 	if err != nil {
 		return err

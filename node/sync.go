@@ -73,8 +73,8 @@ func (g gossip) Heads(ctx context.Context) ([]heads.Announced, error) {
 	var out []heads.Announced
 	for _, l := range locs {
 		held, err := g.n.st.Held(ctx, l)
-		if errors.Is(err, store.ErrNotFound) {
-			continue // dropped meanwhile
+		if errors.Is(err, store.ErrNotFound) || damaged(err) {
+			continue // dropped meanwhile, or nothing to serve
 		}
 		if err != nil {
 			return nil, err
@@ -161,7 +161,7 @@ func (n *Node) hear(ctx context.Context, from index.DeviceID, a *heads.Announced
 		return nil
 	}
 	held, err := n.st.Held(ctx, l)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !damaged(err) {
 		return err
 	}
 	against := []index.SignedHead{}

@@ -76,6 +76,8 @@ func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
 		switch {
 		case err == nil:
 			s.Held, record = &held.Head, held.Raw
+		case damaged(err): // as if there were none: a replica is fetched anew
+			v.warn("a location's file is damaged", l, err)
 		case !errors.Is(err, store.ErrNotFound):
 			return nil, err
 		}
@@ -149,12 +151,19 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 		h := held.Head
 		out.Entries, out.AsOf, out.Epoch, out.Seq = h.Count, h.Time(), h.Epoch.String(), h.Seq
 		record = held.Raw
+	} else if damaged(err) {
+		out.Detail = "its file is damaged: " + err.Error()
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return out, err
 	}
+	why := out.Detail
 	var rec index.Record
 	if err := rec.UnmarshalBinary(record); err == nil {
 		out.Name, out.Root = rec.Name, rec.Root
+	}
+	if out.Own && why != "" {
+		out.State = api.StateUnreadable
+		return out, nil
 	}
 	if out.Own {
 		return out, v.describeOwn(ctx, s, &out)
@@ -162,8 +171,20 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 	if newest.Seq > out.Seq || newest.Epoch.String() != out.Epoch {
 		out.HeardSeq = newest.Seq
 	}
-	out.State, out.Detail = v.replicaState(s, &newest)
+	if out.State, out.Detail = v.replicaState(s, &newest); why != "" {
+		out.Detail = why
+	}
 	return out, nil
+}
+
+// damaged reports whether a location's own file is at fault. The others go on.
+func damaged(err error) bool { return errors.Is(err, store.ErrCorrupt) }
+
+// warn tells of trouble with one location that does not stop the rest.
+func (v *view) warn(what string, l index.Location, err error) {
+	if v.live != nil {
+		v.live.n.log.Warn(what, "location", l, "error", err)
+	}
 }
 
 func (v *view) replicaState(s *syncer.Situation, newest *index.SignedHead) (state, detail string) {
