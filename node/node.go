@@ -42,6 +42,7 @@ type Node struct {
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
 	change sync.Mutex // held while locations are added or removed, or the library changes
+	own    sync.Mutex // held while a head of an own location is looked at
 	events *events
 	work   *work
 	rescan chan struct{}

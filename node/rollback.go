@@ -23,6 +23,8 @@ const (
 // from a backup, or that its twin signs too: seqs that we would give were given. So a new epoch begins, above all that
 // was heard, and the folder is scanned again. A second time within a day nothing is published until a person decides.
 func (n *Node) hearOwn(ctx context.Context, heard index.SignedHead) error {
+	n.own.Lock() // several devices may say the same at once; the first is enough
+	defer n.own.Unlock()
 	l := heard.Location
 	held, err := n.st.Held(ctx, l)
 	if errors.Is(err, store.ErrNotFound) || damaged(err) {
