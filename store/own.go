@@ -25,13 +25,19 @@ func (s *Store) Create(ctx context.Context, lib index.LibraryID, rec index.Recor
 	if err := s.createFile(path, l, lib, rec); err != nil {
 		return l, errors.Join(fmt.Errorf("create location: %w", err), removeDB(path))
 	}
+	if err := s.steps.at("create: sync folder"); err != nil {
+		return l, errors.Join(fmt.Errorf("create location: %w", err), removeDB(path))
+	}
 	if err := syncDir(filepath.Dir(path)); err != nil {
-		return l, fmt.Errorf("create location: %w", err)
+		return l, errors.Join(fmt.Errorf("create location: %w", err), removeDB(path))
 	}
 	return l, s.node.point(ctx, l, gen)
 }
 
 func (s *Store) createFile(path string, l index.Location, lib index.LibraryID, rec index.Record) (err error) {
+	if err := s.steps.at("create: open file"); err != nil {
+		return err
+	}
 	c, err := openConn(path, accessFull)
 	if err != nil {
 		return err
@@ -58,7 +64,13 @@ func (s *Store) createFile(path string, l index.Location, lib index.LibraryID, r
 		m.head.Head = index.Head{
 			Library: lib, Location: l, Epoch: newEpoch(1), Seq: 2, Count: 1, NextID: 2, Root: hashes, Record: index.HashRecord(raw),
 		}
-		return s.signMeta(c, &m)
+		if err := s.steps.at("create: write meta"); err != nil {
+			return err
+		}
+		if err := s.signMeta(c, &m); err != nil {
+			return err
+		}
+		return s.steps.at("create: commit")
 	})
 }
 
@@ -118,7 +130,7 @@ func (s *Store) amend(ctx context.Context, l index.Location, change func(*meta) 
 				return err
 			}
 			head = m.head
-			return nil
+			return s.steps.at("amend: commit")
 		})
 	})
 	return head, err
@@ -147,6 +159,10 @@ func (s *Store) Drop(ctx context.Context, l index.Location) error {
 	if err != nil {
 		return fmt.Errorf("drop location %v: %w", l, err)
 	}
+	// Staging first: once no pointer names the location, nothing would ever look for it again.
+	if err := s.dropStaging(l); err != nil {
+		return fmt.Errorf("drop location: %w", err)
+	}
 	if err := s.node.unpoint(ctx, l); err != nil {
 		return fmt.Errorf("drop location: %w", err)
 	}
@@ -155,15 +171,18 @@ func (s *Store) Drop(ctx context.Context, l index.Location) error {
 	delete(s.locs, l)
 	s.mu.Unlock()
 	path := s.locationPath(l, gen)
+	s.steps.passed("drop: forgotten")
+	defer s.steps.passed("drop: done")
 	if h != nil {
-		err = h.retire(path)
-	} else {
-		err = removeDB(path)
+		return h.retire(path)
 	}
-	return errors.Join(err, s.dropStaging(l))
+	return removeDB(path)
 }
 
 func (s *Store) dropStaging(l index.Location) error {
+	if err := s.steps.at("staging: delete all"); err != nil {
+		return err
+	}
 	return errors.Join(removeDB(s.stagingPath(l, stageFull)), removeDB(s.stagingPath(l, stageDelta)))
 }
 
