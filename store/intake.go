@@ -287,7 +287,7 @@ func (in *Intake) adopt(ctx context.Context, p *index.Page) error {
 		if err := c.script(schema("location_index.sql")); err != nil {
 			return err
 		}
-		if err := writeMeta(c, &meta{head: p.Head, record: p.Record, horizon: in.token.Base.Seq}); err != nil {
+		if err := writeMeta(c, &meta{head: p.Head, record: p.Record, horizon: in.token.Base.Seq, base: in.token.Base.Dead}); err != nil {
 			return err
 		}
 		return in.s.steps.at("adopt: commit")
@@ -394,7 +394,7 @@ func (in *Intake) applyRows(c *conn, p *index.Page) error {
 	if err := in.s.steps.at("apply: write tree"); err != nil {
 		return err
 	}
-	return finishDelta(c, tree, p, count, m.horizon)
+	return finishDelta(c, tree, p, count, &m)
 }
 
 // applyStaged applies a delta that was collected in a staging file.
@@ -443,7 +443,7 @@ func (in *Intake) applyStaged(c *conn, p *index.Page) error {
 		if err := in.s.steps.at("apply staged: write tree"); err != nil {
 			return err
 		}
-		if err := finishDelta(c, tree, p, count, m.horizon); err != nil {
+		if err := finishDelta(c, tree, p, count, &m); err != nil {
 			return err
 		}
 		return in.s.steps.at("apply staged: commit")
@@ -492,7 +492,7 @@ func (in *Intake) expectBase(c *conn) (meta, error) {
 	return m, nil
 }
 
-func finishDelta(c *conn, tree *treeWriter, p *index.Page, count, horizon int64) error {
+func finishDelta(c *conn, tree *treeWriter, p *index.Page, count int64, m *meta) error {
 	if count != p.Head.Count {
 		return fmt.Errorf("%d entries, the head says %d: %w", count, p.Head.Count, ErrMismatch)
 	}
@@ -511,7 +511,7 @@ func finishDelta(c *conn, tree *treeWriter, p *index.Page, count, horizon int64)
 	if err != nil {
 		return err
 	}
-	return writeMeta(c, &meta{head: p.Head, record: p.Record, horizon: horizon})
+	return writeMeta(c, &meta{head: p.Head, record: p.Record, horizon: m.horizon, base: m.base})
 }
 
 // Close ends the Intake. What was received so far is kept for the next one, except for a small delta in memory.

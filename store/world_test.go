@@ -55,6 +55,7 @@ type world struct {
 	owner, replica *Store
 	l              index.Location
 	seqs           map[string]string // the change that each seq of the states read so far stands for
+	read           map[string]bool   // files of the log that were read
 }
 
 // open opens both stores, and makes the location if there is none.
@@ -168,10 +169,11 @@ func (w *world) record() error {
 	if b, err := os.ReadFile(path); err == nil && string(b) != st.text() {
 		return fmt.Errorf("violation: seq %d was committed twice with other content:\n%s\n%s", st.head.Seq, b, st.text())
 	}
-	if err := os.WriteFile(path+".tmp", []byte(st.text()), 0o600); err != nil {
+	tmp := fmt.Sprintf("%s.%d.tmp", path, os.Getpid()) // a stopped child may be in the middle of its own
+	if err := os.WriteFile(tmp, []byte(st.text()), 0o600); err != nil {
 		return err
 	}
-	if err := os.Rename(path+".tmp", path); err != nil {
+	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(w.out, "own %d %d %d %v\n", st.head.Epoch.Counter, st.head.Epoch.Random, st.head.Seq, st.head.Root)
@@ -347,6 +349,10 @@ func (w *world) verifySeqs() error {
 		return err
 	}
 	for _, f := range files {
+		if w.read[f.Name()] || strings.HasSuffix(f.Name(), ".tmp") {
+			continue
+		}
+		w.read[f.Name()] = true
 		b, err := os.ReadFile(filepath.Join(w.log, f.Name()))
 		if err != nil {
 			return err
@@ -377,6 +383,7 @@ func (w *world) forget() error {
 	}
 	files, err := os.ReadDir(w.log)
 	for _, f := range files {
+		delete(w.read, f.Name())
 		if !slices.Contains(keep, f.Name()) {
 			err = errors.Join(err, os.Remove(filepath.Join(w.log, f.Name())))
 		}
@@ -543,7 +550,7 @@ func child(kind string) error {
 
 // newWorld makes a world below a folder, with a file that a crash left.
 func newWorld(dir string) (*world, error) {
-	w := &world{dir: filepath.Join(dir, "disk"), log: filepath.Join(dir, "log"), out: &bytes.Buffer{}, seqs: map[string]string{}}
+	w := &world{dir: filepath.Join(dir, "disk"), log: filepath.Join(dir, "log"), out: &bytes.Buffer{}, seqs: map[string]string{}, read: map[string]bool{}}
 	locations := filepath.Join(w.dir, "replica", "locations")
 	return w, errors.Join(os.MkdirAll(locations, 0o700), os.MkdirAll(w.log, 0o700),
 		os.WriteFile(filepath.Join(locations, "crashed.db"), nil, 0o600))
