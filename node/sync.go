@@ -73,8 +73,8 @@ func (g gossip) Heads(ctx context.Context) ([]heads.Announced, error) {
 	var out []heads.Announced
 	for _, l := range locs {
 		held, err := g.n.st.Held(ctx, l)
-		if errors.Is(err, store.ErrNotFound) {
-			continue // dropped meanwhile
+		if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) {
+			continue // dropped meanwhile, or nothing that could be vouched for
 		}
 		if err != nil {
 			return nil, err

@@ -76,7 +76,7 @@ func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
 		switch {
 		case err == nil:
 			s.Held, record = &held.Head, held.Raw
-		case !errors.Is(err, store.ErrNotFound):
+		case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt): // a replica without a head is fetched again
 			return nil, err
 		}
 		for _, h := range heard[l] {
@@ -149,7 +149,7 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 		h := held.Head
 		out.Entries, out.AsOf, out.Epoch, out.Seq = h.Count, h.Time(), h.Epoch.String(), h.Seq
 		record = held.Raw
-	} else if !errors.Is(err, store.ErrNotFound) {
+	} else if !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
 		return out, err
 	}
 	var rec index.Record

@@ -28,6 +28,9 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		kills = 20
 	}
+	if long() {
+		kills = 5000
+	}
 	if n, err := strconv.Atoi(os.Getenv(envKills)); err == nil {
 		kills = n
 	}
