@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/node/api"
 	"github.com/peerdex/peerdex/store"
 )
 
@@ -15,13 +16,13 @@ import (
 // error. Repair is for a running node.
 func (v *view) Check(ctx context.Context, r CheckRequest) ([]CheckResult, error) {
 	if r.Repair {
-		return nil, usage("nothing is repaired without the daemon", "replicas are fetched from other devices", "peerdex up")
+		return nil, usage("nothing is repaired without the daemon", "replicas are fetched from other devices, folders scanned", "peerdex up")
 	}
 	return v.check(ctx, r)
 }
 
 // Check checks what this device holds. With Repair, damaged replicas are deleted, and fetched again from any device
-// that holds one.
+// that holds one; a damaged location of this device begins anew under a new epoch, and is scanned.
 func (n *Node) Check(ctx context.Context, r CheckRequest) ([]CheckResult, error) {
 	results, err := n.check(ctx, r)
 	if err != nil || !r.Repair {
@@ -29,7 +30,13 @@ func (n *Node) Check(ctx context.Context, r CheckRequest) ([]CheckResult, error)
 	}
 	for i := range results {
 		res := &results[i]
-		if res.OK || res.Location.Own {
+		if res.OK {
+			continue
+		}
+		if res.Location.Own {
+			if err := n.renew(ctx, res); err != nil {
+				return results, humane(err)
+			}
 			continue
 		}
 		if err := n.st.Drop(ctx, res.Location.Ref()); err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -40,6 +47,38 @@ func (n *Node) Check(ctx context.Context, r CheckRequest) ([]CheckResult, error)
 	}
 	n.syncer.Retry()
 	return results, nil
+}
+
+// renew begins a damaged own location anew and scans it.
+func (n *Node) renew(ctx context.Context, res *CheckResult) error {
+	l := res.Location.Ref()
+	heard, err := n.st.AllHeard(ctx)
+	if err != nil {
+		return err
+	}
+	_, done, err := n.work.take(ctx, l)
+	if err != nil {
+		return err
+	}
+	err = n.st.Renew(ctx, l, heard[l])
+	if err == nil {
+		err = n.st.SetScanState(ctx, l.ID, store.ScanState{State: api.StateNever})
+	}
+	done()
+	if errors.Is(err, store.ErrCorrupt) {
+		return nil // the hint says what is left to do
+	}
+	if err != nil {
+		return fmt.Errorf("begin the damaged index anew: %w", err)
+	}
+	res.Repaired, res.Hint = true, "its index begins anew; the application that feeds it has to do so from the beginning"
+	n.log.Warn("damaged index begun anew", "location", l, "problems", res.Problems)
+	if res.Location.Root != "" {
+		res.Hint = "its index was begun anew, and the folder scanned"
+		_, err = n.scanLocation(ctx, l, time.Time{})
+	}
+	n.committed(l)
+	return err
 }
 
 func (v *view) check(ctx context.Context, r CheckRequest) ([]CheckResult, error) {
@@ -108,9 +147,9 @@ func checkResult(loc Location, err error, took time.Duration) CheckResult {
 	case loc.Own && loc.Root == "":
 		res.Hint = "index the folder anew: peerdex add FOLDER; no file of yours is touched"
 	case loc.Own:
-		res.Hint = fmt.Sprintf("index the folder anew: peerdex rm %s, then peerdex add %s; no file of yours is touched", loc.Name, loc.Root)
+		res.Hint = "begin its index anew: peerdex check --deep --repair; no file of yours is touched"
 	default:
-		res.Hint = "fetch it again from another device: peerdex check --repair"
+		res.Hint = "fetch it again from another device: peerdex check --deep --repair"
 	}
 	return res
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/peerdex/peerdex/store"
 )
 
-// damage changes the file of a location of a stopped device: the first place where old is, or the beginning if old is
-// empty.
-func (d *device) damage(l node.Location, old, changed string) {
+// damage changes the file of a location of a stopped device: the first place where old is, or the last, or the
+// beginning of the file if old is empty. The first is in the rows, the last in an index of SQLite.
+func (d *device) damage(l node.Location, find func(b, old []byte) int, old, changed string) {
 	d.t.Helper()
 	path, err := store.LocationFile(d.cfg.Dir, l.Ref())
 	if err != nil {
@@ -24,7 +24,7 @@ func (d *device) damage(l node.Location, old, changed string) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	at := bytes.Index(b, []byte(old))
+	at := find(b, []byte(old))
 	if at < 0 {
 		d.t.Fatalf("%q is not in %s", old, filepath.Base(path))
 	}
@@ -59,7 +59,7 @@ func TestDamagedReplicaIsFetchedAgain(t *testing.T) {
 		t.Fatalf("before: %+v", res)
 	}
 	laptop.stop()
-	laptop.damage(l, "a song.ogg", "a sonG.ogg")
+	laptop.damage(l, bytes.Index, "a song.ogg", "a sonG.ogg")
 	laptop.start()
 	res := laptop.checkResult(l, node.CheckRequest{Deep: true, Location: "nas:" + l.Name})
 	if res.OK || len(res.Problems) == 0 || !strings.Contains(res.Hint, "--repair") {
@@ -85,7 +85,7 @@ func TestNodeStartsBesideADamagedReplica(t *testing.T) {
 	nas.pairWith(laptop)
 	laptop.holds(nas, l)
 	laptop.stop()
-	laptop.damage(l, "", "this is not a database")
+	laptop.damage(l, bytes.Index, "", "this is not a database")
 	r, err := node.OpenReader(laptop.cfg.Dir)
 	if err != nil {
 		t.Fatal(err)
@@ -107,4 +107,31 @@ func TestNodeStartsBesideADamagedReplica(t *testing.T) {
 	}
 	laptop.start()
 	laptop.holds(nas, l)
+}
+
+// TestDamagedOwnIndexBeginsAnew damages an index of SQLite in the owner's file, which no scan would heal: it is scanned again under a new epoch, and whoever has
+// a replica follows.
+func TestDamagedOwnIndexBeginsAnew(t *testing.T) {
+	nas, laptop := newDevice(t, "nas"), newDevice(t, "laptop")
+	l := nas.add(tree(t, "music/a song.ogg", "music/b.ogg"))
+	nas.pairWith(laptop)
+	laptop.holds(nas, l)
+	before := nas.own(l.Name)
+	nas.stop()
+	nas.damage(l, bytes.LastIndex, "a song.ogg", "a sonG.ogg")
+	nas.start()
+	if res := nas.checkResult(l, node.CheckRequest{Deep: true, Repair: true}); res.OK || !res.Repaired {
+		t.Fatalf("repair: %+v", res)
+	}
+	after := nas.own(l.Name)
+	if after.Epoch == before.Epoch || after.Seq <= before.Seq || after.Entries != before.Entries || after.Root != before.Root {
+		t.Fatalf("before %+v, after %+v", before, after)
+	}
+	if res := nas.checkResult(l, node.CheckRequest{Deep: true}); !res.OK {
+		t.Fatalf("after the repair: %+v", res)
+	}
+	laptop.holds(nas, l)
+	if found := laptop.find("song.ogg"); len(found) != 1 {
+		t.Fatalf("found %q", found)
+	}
 }

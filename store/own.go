@@ -22,7 +22,7 @@ func (s *Store) Create(ctx context.Context, lib index.LibraryID, rec index.Recor
 		return l, err
 	}
 	path := s.locationPath(l, gen)
-	if err := s.createFile(path, l, lib, rec); err != nil {
+	if err := s.createFile(path, l, index.Head{Library: lib}, rec); err != nil {
 		return l, errors.Join(fmt.Errorf("create location: %w", err), removeDB(path))
 	}
 	if err := s.steps.at("create: sync folder"); err != nil {
@@ -34,7 +34,8 @@ func (s *Store) Create(ctx context.Context, lib index.LibraryID, rec index.Recor
 	return l, s.node.point(ctx, l, gen)
 }
 
-func (s *Store) createFile(path string, l index.Location, lib index.LibraryID, rec index.Record) (err error) {
+// createFile makes the file of an own location with its root. Counter, seqs and ids continue after those of last.
+func (s *Store) createFile(path string, l index.Location, last index.Head, rec index.Record) (err error) {
 	if err := s.steps.at("create: open file"); err != nil {
 		return err
 	}
@@ -47,12 +48,12 @@ func (s *Store) createFile(path string, l index.Location, lib index.LibraryID, r
 		if err := c.create(locationAppID, locationVersion, schema("location.sql"), schema("location_index.sql")); err != nil {
 			return err
 		}
-		rec.Seq = 1
+		rec.Seq = last.Seq + 1
 		raw, err := rec.MarshalBinary()
 		if err != nil {
 			return err
 		}
-		root := index.Entry{ID: index.RootID, Kind: index.KindDir, Seq: 2}
+		root := index.Entry{ID: index.RootID, Kind: index.KindDir, Seq: last.Seq + 2}
 		if err := insertEntry(c, &root); err != nil {
 			return err
 		}
@@ -62,7 +63,8 @@ func (s *Store) createFile(path string, l index.Location, lib index.LibraryID, r
 		}
 		m := meta{record: raw}
 		m.head.Head = index.Head{
-			Library: lib, Location: l, Epoch: newEpoch(1), Seq: 2, Count: 1, NextID: 2, Root: hashes, Record: index.HashRecord(raw),
+			Library: last.Library, Location: l, Epoch: newEpoch(last.Epoch.Counter + 1), Seq: root.Seq, Count: 1,
+			NextID: max(last.NextID, index.RootID+1), Root: hashes, Record: index.HashRecord(raw),
 		}
 		if err := s.steps.at("create: write meta"); err != nil {
 			return err

@@ -22,7 +22,8 @@ of other devices. Each file, its counts and its signatures are checked; with
 LOCATION is a name, a path or an id, or DEVICE:NAME.
 
 With --repair damaged copies are deleted, and fetched again from any device that
-has one; it needs the daemon. Exit code 1 says that something is damaged.`,
+has one; a damaged index of this device begins anew, and its folder is scanned.
+It needs the daemon. Exit code 1 says that something is, or was, damaged.`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -35,7 +36,7 @@ has one; it needs the daemon. Exit code 1 says that something is damaged.`,
 		},
 	}
 	c.Flags().BoolVar(&r.Deep, "deep", false, "read and hash every entry")
-	c.Flags().BoolVar(&r.Repair, "repair", false, "fetch damaged copies of other devices' indexes again")
+	c.Flags().BoolVar(&r.Repair, "repair", false, "fetch damaged copies again, and begin damaged indexes of this device anew")
 	return c
 }
 
@@ -80,7 +81,7 @@ func (a *app) printChecks(results []api.CheckResult) {
 		l, outcome := &results[i].Location, "whole"
 		switch {
 		case results[i].Repaired:
-			outcome = "damaged, deleted"
+			outcome = "was damaged"
 		case !results[i].OK:
 			outcome = a.paint(red, "damaged", a.outTTY)
 		}

@@ -167,7 +167,7 @@ type ScanResult struct {
 type CheckRequest struct {
 	Location string `json:"location,omitempty"` // name, path or id, or DEVICE:NAME; "" = all
 	Deep     bool   `json:"deep,omitempty"`     // read and hash every row, and compare the indexes with the rows
-	Repair   bool   `json:"repair,omitempty"`   // delete damaged replicas, so that they are fetched again
+	Repair   bool   `json:"repair,omitempty"`   // fetch damaged replicas again, and begin damaged own indexes anew
 }
 
 // CheckResult is what the check of one location found.
@@ -176,7 +176,7 @@ type CheckResult struct {
 	OK       bool          `json:"ok"`
 	Problems []string      `json:"problems"` // what is wrong, empty when OK
 	Hint     string        `json:"hint,omitempty"`
-	Repaired bool          `json:"repaired,omitempty"` // deleted, to be fetched again
+	Repaired bool          `json:"repaired,omitempty"` // replica: deleted, to be fetched again; own: begun anew and scanned
 	Duration time.Duration `json:"duration"`           // ns
 }
 
