@@ -238,12 +238,11 @@ func (w *world) drop() error {
 
 // known is what a world made known, as its lines say.
 type known struct {
-	epoch    string
-	own      int64 // highest seq that the owner committed
-	replica  int64 // seq of the replica's head; 0 = none, or dropped
-	commits  int
-	pulls    int
-	location string
+	epoch   string
+	own     int64 // highest seq that the owner committed
+	replica int64 // seq of the replica's head; 0 = none, or dropped
+	commits int
+	pulls   int
 }
 
 func (k *known) read(lines io.Reader) error {
