@@ -5,7 +5,7 @@ FUZZTIME ?= 30s
 BENCH    ?= .
 BENCHPKG ?= ./...
 
-.PHONY: check build test race netns bench fuzz fmt clean
+.PHONY: check build test race netns crash bench fuzz fmt clean
 
 check: ## everything CI checks
 	.ci/run
@@ -21,6 +21,9 @@ race:
 
 netns: ## needs root; the other targets leave these tests out without it
 	$(GO) test -v -count=1 ./test/netns
+
+crash: ## crashes, kills, power cuts and flipped bits in full; needs root for the cuts
+	PEERDEX_LONG=1 $(GO) test -v -count=1 -timeout 60m -run 'TestEveryStep|TestKill|TestPowerCut|TestFlippedBits' ./store
 
 bench: ## BENCH=regexp BENCHPKG=./store
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(BENCHPKG)

@@ -34,6 +34,10 @@ type (
 	AddRequest = api.AddRequest
 	// RemoveRequest removes a location.
 	RemoveRequest = api.RemoveRequest
+	// CheckRequest checks what the device holds.
+	CheckRequest = api.CheckRequest
+	// CheckResult is what the check of one location found.
+	CheckResult = api.CheckResult
 	// ScanRequest scans now.
 	ScanRequest = api.ScanRequest
 	// ScanResult is what a scan found.

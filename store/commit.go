@@ -91,7 +91,7 @@ func (w *committer) all(changes iter.Seq2[index.Change, error]) error {
 		if err := w.apply(&ch); err != nil {
 			return err
 		}
-		if w.dirty >= chunkRows || w.dirty > 0 && w.dirty%1024 == 0 && time.Since(w.since) > chunkTime {
+		if w.dirty >= w.s.limits.chunkRows || w.dirty > 0 && w.dirty%1024 == 0 && time.Since(w.since) > chunkTime {
 			if err := w.commit(); err != nil {
 				return err
 			}
@@ -114,6 +114,9 @@ func (w *committer) all(changes iter.Seq2[index.Change, error]) error {
 }
 
 func (w *committer) begin() error {
+	if err := w.s.steps.at("commit: begin"); err != nil {
+		return err
+	}
 	if err := w.c.run("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
@@ -125,6 +128,9 @@ func (w *committer) begin() error {
 }
 
 func (w *committer) commit() error {
+	if err := w.s.steps.at("commit: write rows"); err != nil {
+		return err
+	}
 	if err := w.rows.flush(); err != nil {
 		return err
 	}
@@ -132,19 +138,29 @@ func (w *committer) commit() error {
 	if err != nil {
 		return err
 	}
+	if err := w.s.steps.at("commit: write tree"); err != nil {
+		return err
+	}
 	if w.m.head.Seq != before.head.Seq {
 		if w.m.head.Root, err = w.tree.flush(w.m.head.NextID); err != nil {
 			return err
 		}
+	}
+	if err := w.s.steps.at("commit: write head"); err != nil {
+		return err
 	}
 	if w.m.head.Head != before.head.Head {
 		if err := w.s.signMeta(w.c, &w.m); err != nil {
 			return err
 		}
 	}
+	if err := w.s.steps.at("commit: commit"); err != nil {
+		return fmt.Errorf("commit chunk: %w", err)
+	}
 	if err := w.c.run("COMMIT"); err != nil {
 		return fmt.Errorf("commit chunk: %w", err)
 	}
+	w.s.steps.passed("commit: committed")
 	w.open = false
 	w.res.Head = w.m.head
 	w.res.Put += w.put

@@ -19,27 +19,50 @@ func (s *Store) install(ctx context.Context, l index.Location, staged string) er
 		return err
 	}
 	path := s.locationPath(l, gen)
+	if err := s.move(staged, path); err != nil {
+		return errors.Join(err, removeDB(path)) // no pointer can name it yet
+	}
+	old, err := s.node.generation(ctx, l)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return errors.Join(err, removeDB(path))
+	}
+	// When this fails, a crash may still bring the pointer back from the journal. So the file stays until the next start.
+	if err := s.node.point(ctx, l, gen); err != nil {
+		return fmt.Errorf("switch generation: %w", err)
+	}
+	s.steps.passed("install: switched")
+	defer s.steps.passed("install: done")
+	return s.swap(l, path, old)
+}
+
+// move brings a closed file from staging/ to its name, durably.
+func (s *Store) move(staged, path string) error {
+	if err := s.steps.at("install: sync file"); err != nil {
+		return fmt.Errorf("sync generation: %w", fsError(err))
+	}
 	if err := syncFile(staged); err != nil {
 		return fmt.Errorf("sync generation: %w", fsError(err))
+	}
+	if err := s.steps.at("install: rename"); err != nil {
+		return fmt.Errorf("move generation: %w", err)
 	}
 	if err := os.Rename(staged, path); err != nil {
 		return fmt.Errorf("move generation: %w", err)
 	}
 	// Empty by now; a stale one must never be taken for the journal of a later file of the same name.
+	if err := s.steps.at("install: delete journals"); err != nil {
+		return fmt.Errorf("move generation: %w", err)
+	}
 	if err := removeDB(staged); err != nil {
+		return fmt.Errorf("move generation: %w", err)
+	}
+	if err := s.steps.at("install: sync folders"); err != nil {
 		return fmt.Errorf("move generation: %w", err)
 	}
 	if err := errors.Join(syncDir(filepath.Dir(path)), syncDir(filepath.Dir(staged))); err != nil {
 		return fmt.Errorf("move generation: %w", err)
 	}
-	old, err := s.node.generation(ctx, l)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	if err := s.node.point(ctx, l, gen); err != nil {
-		return fmt.Errorf("switch generation: %w", err)
-	}
-	return s.swap(l, path, old)
+	return nil
 }
 
 // swap makes the file at path the one that is opened from now on, and deletes the old generation once its readers are

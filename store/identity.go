@@ -14,7 +14,7 @@ import (
 )
 
 // loadIdentity reads the device's key, or makes one at first start.
-func loadIdentity(path string) (ed25519.PrivateKey, error) {
+func loadIdentity(path string, p *steps) (ed25519.PrivateKey, error) {
 	key, err := readIdentity(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
@@ -31,7 +31,7 @@ func loadIdentity(path string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make identity: %w", err)
 	}
-	return key, writeFileDurable(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return key, writeFileDurable(path, p, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
 // readIdentity reads a PKCS #8 key in PEM.
@@ -56,7 +56,10 @@ func readIdentity(path string) (ed25519.PrivateKey, error) {
 }
 
 // writeFileDurable writes a small private file so that a crash leaves the old state or the new one.
-func writeFileDurable(path string, b []byte) error {
+func writeFileDurable(path string, p *steps, b []byte) error {
+	if err := p.at("file: write"); err != nil {
+		return fmt.Errorf("write %s: %w", path, fsError(err))
+	}
 	tmp := path + ".tmp"
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -66,9 +69,13 @@ func writeFileDurable(path string, b []byte) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, fsError(err))
 	}
+	if err := p.at("file: rename"); err != nil {
+		return fmt.Errorf("write %s: %w", path, fsError(err))
+	}
 	if err := os.Rename(tmp, path); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
+	p.passed("file: renamed")
 	return syncDir(filepath.Dir(path))
 }
 

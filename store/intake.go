@@ -87,7 +87,7 @@ func (in *Intake) begin(ctx context.Context, e index.Epoch, mode index.Mode) err
 		return err
 	}
 	in.token = index.NewFull(in.loc, e)
-	return in.openStage()
+	return in.openStage(in.token)
 }
 
 // resume takes up the staging file of an earlier try if it is sound and fits; otherwise it deletes it.
@@ -114,9 +114,13 @@ func (in *Intake) resume(fits func(*index.Token) bool) (bool, error) {
 	return false, removeDB(path)
 }
 
-// openStage makes an empty staging file. Its indexes come when it is complete.
-func (in *Intake) openStage() error {
+// openStage makes an empty staging file; token is that of a transfer that has nothing yet. Its indexes come when it is
+// complete.
+func (in *Intake) openStage(token index.Token) error {
 	path := in.s.stagingPath(in.loc, in.kind)
+	if err := in.s.steps.at("staging: open"); err != nil {
+		return fmt.Errorf("staging: %w", err)
+	}
 	if err := removeDB(path); err != nil {
 		return fmt.Errorf("staging: %w", err)
 	}
@@ -129,7 +133,10 @@ func (in *Intake) openStage() error {
 		if err := c.create(locationAppID, locationVersion, schema("location.sql")); err != nil {
 			return err
 		}
-		return in.saveToken(in.token)
+		if err := in.saveToken(token); err != nil {
+			return err
+		}
+		return in.s.steps.at("staging: commit schema")
 	})
 }
 
@@ -153,10 +160,10 @@ func (in *Intake) Put(ctx context.Context, p *index.Page, next index.Token, done
 	in.token = next
 	var err error
 	switch {
-	case in.kind == stageFull && (done || len(in.rows)+len(in.dead) >= stageRows):
+	case in.kind == stageFull && (done || len(in.rows)+len(in.dead) >= in.s.limits.stageRows):
 		err = in.flush()
-	case in.kind == stageDelta && in.stage == nil && len(in.rows)+len(in.dead) > deltaInMemory:
-		if err = in.openStage(); err == nil {
+	case in.kind == stageDelta && in.stage == nil && len(in.rows)+len(in.dead) > in.s.limits.deltaRows:
+		if err = in.openStage(index.NewDelta(in.token.Base)); err == nil {
 			err = in.flush()
 		}
 	case in.kind == stageDelta && in.stage != nil:
@@ -172,17 +179,27 @@ func (in *Intake) Put(ctx context.Context, p *index.Page, next index.Token, done
 		return fmt.Errorf("apply: %w", err)
 	}
 	in.done = true
-	return in.discard()
+	if err := in.discard(); err != nil {
+		return err
+	}
+	return in.s.dropStaging(in.loc) // of the other kind too: it leads to where the replica no longer is
 }
 
 // flush commits what is in memory to staging, together with the token.
 func (in *Intake) flush() error {
 	err := in.stage.tx(func() error {
+		if err := in.s.steps.at("staging: write rows"); err != nil {
+			return err
+		}
 		if err := in.stageRows(); err != nil {
 			return err
 		}
-		return in.saveToken(in.token)
+		if err := in.saveToken(in.token); err != nil {
+			return err
+		}
+		return in.s.steps.at("staging: commit")
 	})
+	in.s.steps.passed("staging: committed")
 	if err != nil {
 		return fmt.Errorf("staging: %w", err)
 	}
@@ -264,15 +281,27 @@ func (in *Intake) adopt(ctx context.Context, p *index.Page) error {
 		if err := checkRoot(p)(rebuildTree(c)); err != nil {
 			return err
 		}
+		if err := in.s.steps.at("adopt: write indexes"); err != nil {
+			return err
+		}
 		if err := c.script(schema("location_index.sql")); err != nil {
 			return err
 		}
-		return writeMeta(c, &meta{head: p.Head, record: p.Record, horizon: in.token.Base.Seq})
+		if err := writeMeta(c, &meta{head: p.Head, record: p.Record, horizon: in.token.Base.Seq, base: in.token.Base.Dead}); err != nil {
+			return err
+		}
+		return in.s.steps.at("adopt: commit")
 	})
 	if err != nil {
 		return err
 	}
+	if err := in.s.steps.at("adopt: checkpoint"); err != nil {
+		return err
+	}
 	if err := c.script("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+		return err
+	}
+	if err := in.s.steps.at("adopt: close"); err != nil {
 		return err
 	}
 	in.stage = nil
@@ -315,10 +344,16 @@ func (in *Intake) applyDelta(ctx context.Context, p *index.Page) error {
 	}
 	defer release()
 	return h.write(func(c *conn) error {
+		defer in.s.steps.passed("apply: done")
 		if in.stage != nil {
 			return in.applyStaged(c, p)
 		}
-		return c.tx(func() error { return in.applyRows(c, p) })
+		return c.tx(func() error {
+			if err := in.applyRows(c, p); err != nil {
+				return err
+			}
+			return in.s.steps.at("apply: commit")
+		})
 	})
 }
 
@@ -327,12 +362,18 @@ func (in *Intake) applyRows(c *conn, p *index.Page) error {
 	if err != nil {
 		return err
 	}
+	if err := in.s.steps.at("apply: write rows"); err != nil {
+		return err
+	}
 	count := m.head.Count
 	added, err := upsert(c, in.rows)
 	if err != nil {
 		return err
 	}
 	count += added
+	if err := in.s.steps.at("apply: write dead runs"); err != nil {
+		return err
+	}
 	tree := newTreeWriter(c)
 	for i := range in.rows {
 		tree.touch(in.rows[i].ID)
@@ -350,11 +391,17 @@ func (in *Intake) applyRows(c *conn, p *index.Page) error {
 		}
 		count -= n
 	}
-	return finishDelta(c, tree, p, count, m.horizon)
+	if err := in.s.steps.at("apply: write tree"); err != nil {
+		return err
+	}
+	return finishDelta(c, tree, p, count, &m)
 }
 
 // applyStaged applies a delta that was collected in a staging file.
 func (in *Intake) applyStaged(c *conn, p *index.Page) error {
+	if err := in.s.steps.at("apply staged: close"); err != nil {
+		return err
+	}
 	stage := in.stage
 	in.stage = nil
 	if err := stage.close(); err != nil {
@@ -368,12 +415,18 @@ func (in *Intake) applyStaged(c *conn, p *index.Page) error {
 		if err != nil {
 			return err
 		}
+		if err := in.s.steps.at("apply staged: write rows"); err != nil {
+			return err
+		}
 		err = c.script("INSERT INTO main.entries SELECT * FROM staged.entries WHERE true" +
 			" ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, name = excluded.name, kind = excluded.kind," +
 			" size = excluded.size, mtime = excluded.mtime, mode = excluded.mode, hash = excluded.hash," +
 			" attrs = excluded.attrs, seq = excluded.seq WHERE excluded.seq > entries.seq;" +
 			" INSERT INTO main.dead SELECT * FROM staged.dead")
 		if err != nil {
+			return err
+		}
+		if err := in.s.steps.at("apply staged: delete dead"); err != nil {
 			return err
 		}
 		tree := newTreeWriter(c)
@@ -387,8 +440,15 @@ func (in *Intake) applyStaged(c *conn, p *index.Page) error {
 		if err != nil {
 			return err
 		}
-		return finishDelta(c, tree, p, count, m.horizon)
+		if err := in.s.steps.at("apply staged: write tree"); err != nil {
+			return err
+		}
+		if err := finishDelta(c, tree, p, count, &m); err != nil {
+			return err
+		}
+		return in.s.steps.at("apply staged: commit")
 	})
+	in.s.steps.passed("apply staged: committed")
 	return errors.Join(err, c.run("DETACH staged"))
 }
 
@@ -432,7 +492,7 @@ func (in *Intake) expectBase(c *conn) (meta, error) {
 	return m, nil
 }
 
-func finishDelta(c *conn, tree *treeWriter, p *index.Page, count, horizon int64) error {
+func finishDelta(c *conn, tree *treeWriter, p *index.Page, count int64, m *meta) error {
 	if count != p.Head.Count {
 		return fmt.Errorf("%d entries, the head says %d: %w", count, p.Head.Count, ErrMismatch)
 	}
@@ -451,7 +511,7 @@ func finishDelta(c *conn, tree *treeWriter, p *index.Page, count, horizon int64)
 	if err != nil {
 		return err
 	}
-	return writeMeta(c, &meta{head: p.Head, record: p.Record, horizon: horizon})
+	return writeMeta(c, &meta{head: p.Head, record: p.Record, horizon: m.horizon, base: m.base})
 }
 
 // Close ends the Intake. What was received so far is kept for the next one, except for a small delta in memory.
@@ -472,6 +532,9 @@ func (in *Intake) Close() error {
 
 // discard deletes what was staged.
 func (in *Intake) discard() error {
+	if err := in.s.steps.at("staging: delete"); err != nil {
+		return err
+	}
 	in.rows, in.dead = nil, nil
 	if in.stage != nil {
 		err := in.stage.close()

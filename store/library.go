@@ -84,8 +84,8 @@ func (s *Store) EnterLibrary(ctx context.Context, lib index.LibraryID) error {
 	for _, l := range locs {
 		held, err := s.Held(ctx, l)
 		switch {
-		case errors.Is(err, ErrCorrupt): // damage stays local
-			err = nil
+		case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt):
+			continue // one damaged file must not keep the others from being used; Check finds it
 		case err != nil:
 			return err
 		case held.Head.Library == lib:

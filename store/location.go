@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -202,11 +203,12 @@ type meta struct {
 	head    index.SignedHead
 	record  []byte
 	horizon int64
+	base    index.Hash // chain of dead runs up to the horizon
 	token   []byte
 }
 
 func readMeta(c *conn) (meta, error) {
-	row, err := c.one("SELECT head, record, horizon, token FROM meta")
+	row, err := c.one("SELECT head, record, horizon, token, base FROM meta")
 	if err != nil {
 		return meta{}, fmt.Errorf("read meta: %w", err)
 	}
@@ -220,6 +222,11 @@ func readMeta(c *conn) (meta, error) {
 	rec, _ := row[1].([]byte)
 	m.record = append([]byte(nil), rec...)
 	m.horizon, _ = row[2].(int64)
+	base, _ := row[4].([]byte)
+	if len(base) != 8+index.HashSize || binary.BigEndian.Uint64(base) != uint64(m.horizon) {
+		return meta{}, fmt.Errorf("read meta: horizon: %w", ErrCorrupt)
+	}
+	m.base = index.Hash(base[8:])
 	if t, ok := row[3].([]byte); ok {
 		m.token = append([]byte(nil), t...)
 	}
@@ -235,9 +242,11 @@ func writeMeta(c *conn, m *meta) error {
 	if m.token != nil {
 		token = m.token
 	}
-	err := c.run("INSERT INTO meta (one, head, record, horizon, token) VALUES (1, ?, ?, ?, ?)"+
-		" ON CONFLICT (one) DO UPDATE SET head = excluded.head, record = excluded.record, horizon = excluded.horizon, token = excluded.token",
-		head, m.record, m.horizon, token)
+	base := append(binary.BigEndian.AppendUint64(nil, uint64(m.horizon)), m.base[:]...)
+	err := c.run("INSERT INTO meta (one, head, record, horizon, base, token) VALUES (1, ?, ?, ?, ?, ?)"+
+		" ON CONFLICT (one) DO UPDATE SET head = excluded.head, record = excluded.record, horizon = excluded.horizon,"+
+		" base = excluded.base, token = excluded.token",
+		head, m.record, m.horizon, base, token)
 	if err != nil {
 		return fmt.Errorf("write meta: %w", err)
 	}

@@ -16,11 +16,12 @@ import (
 
 // nodeDB is node.db: one connection, used by one caller at a time. It is small, and its answers are point queries.
 type nodeDB struct {
-	mu sync.Mutex
-	c  *conn
+	mu    sync.Mutex
+	c     *conn
+	steps *steps
 }
 
-func openNodeDB(path string, readOnly bool) (*nodeDB, error) {
+func openNodeDB(path string, readOnly bool, p *steps) (*nodeDB, error) {
 	_, err := os.Stat(path)
 	fresh := errors.Is(err, fs.ErrNotExist)
 	a := accessFull
@@ -37,14 +38,22 @@ func openNodeDB(path string, readOnly bool) (*nodeDB, error) {
 		fresh = true // a crash before the schema was there
 	}
 	if fresh {
-		err = c.tx(func() error { return c.create(nodeAppID, nodeVersion, schema("node.sql")) })
+		err = c.tx(func() error {
+			if err := p.at("node.db: create schema"); err != nil {
+				return err
+			}
+			if err := c.create(nodeAppID, nodeVersion, schema("node.sql")); err != nil {
+				return err
+			}
+			return p.at("node.db: commit schema")
+		})
 	} else {
 		err = c.expect(nodeAppID, nodeVersion)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), c.close())
 	}
-	return &nodeDB{c: c}, nil
+	return &nodeDB{c: c, steps: p}, nil
 }
 
 func (n *nodeDB) close() error {
@@ -73,7 +82,18 @@ func (n *nodeDB) with(ctx context.Context, f func(*conn) error) error {
 
 // tx runs f alone, in a write transaction.
 func (n *nodeDB) tx(ctx context.Context, f func(*conn) error) error {
-	return n.with(ctx, func(c *conn) error { return c.tx(func() error { return f(c) }) })
+	defer n.steps.passed("node.db: done")
+	return n.with(ctx, func(c *conn) error {
+		if err := n.steps.at("node.db: begin"); err != nil {
+			return err
+		}
+		return c.tx(func() error {
+			if err := f(c); err != nil {
+				return err
+			}
+			return n.steps.at("node.db: commit")
+		})
+	})
 }
 
 func (n *nodeDB) generation(ctx context.Context, l index.Location) (int64, error) {

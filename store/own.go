@@ -22,16 +22,23 @@ func (s *Store) Create(ctx context.Context, lib index.LibraryID, rec index.Recor
 		return l, err
 	}
 	path := s.locationPath(l, gen)
-	if err := s.createFile(path, l, lib, rec); err != nil {
+	if err := s.createFile(path, l, index.Head{Library: lib}, rec); err != nil {
+		return l, errors.Join(fmt.Errorf("create location: %w", err), removeDB(path))
+	}
+	if err := s.steps.at("create: sync folder"); err != nil {
 		return l, errors.Join(fmt.Errorf("create location: %w", err), removeDB(path))
 	}
 	if err := syncDir(filepath.Dir(path)); err != nil {
-		return l, fmt.Errorf("create location: %w", err)
+		return l, errors.Join(fmt.Errorf("create location: %w", err), removeDB(path))
 	}
 	return l, s.node.point(ctx, l, gen)
 }
 
-func (s *Store) createFile(path string, l index.Location, lib index.LibraryID, rec index.Record) (err error) {
+// createFile makes the file of an own location with its root. Counter, seqs and ids continue after those of last.
+func (s *Store) createFile(path string, l index.Location, last index.Head, rec index.Record) (err error) {
+	if err := s.steps.at("create: open file"); err != nil {
+		return err
+	}
 	c, err := openConn(path, accessFull)
 	if err != nil {
 		return err
@@ -41,12 +48,12 @@ func (s *Store) createFile(path string, l index.Location, lib index.LibraryID, r
 		if err := c.create(locationAppID, locationVersion, schema("location.sql"), schema("location_index.sql")); err != nil {
 			return err
 		}
-		rec.Seq = 1
+		rec.Seq = last.Seq + 1
 		raw, err := rec.MarshalBinary()
 		if err != nil {
 			return err
 		}
-		root := index.Entry{ID: index.RootID, Kind: index.KindDir, Seq: 2}
+		root := index.Entry{ID: index.RootID, Kind: index.KindDir, Seq: last.Seq + 2}
 		if err := insertEntry(c, &root); err != nil {
 			return err
 		}
@@ -56,9 +63,16 @@ func (s *Store) createFile(path string, l index.Location, lib index.LibraryID, r
 		}
 		m := meta{record: raw}
 		m.head.Head = index.Head{
-			Library: lib, Location: l, Epoch: newEpoch(1), Seq: 2, Count: 1, NextID: 2, Root: hashes, Record: index.HashRecord(raw),
+			Library: last.Library, Location: l, Epoch: newEpoch(last.Epoch.Counter + 1), Seq: root.Seq, Count: 1,
+			NextID: max(last.NextID, index.RootID+1), Root: hashes, Record: index.HashRecord(raw),
 		}
-		return s.signMeta(c, &m)
+		if err := s.steps.at("create: write meta"); err != nil {
+			return err
+		}
+		if err := s.signMeta(c, &m); err != nil {
+			return err
+		}
+		return s.steps.at("create: commit")
 	})
 }
 
@@ -109,7 +123,7 @@ func (s *Store) NewEpoch(ctx context.Context, l index.Location, heard index.Head
 			h.Seq = max(h.Seq, heard.Seq) + 1
 			h.NextID = max(h.NextID, heard.NextID)
 			h.Dead = index.Hash{}
-			m.horizon = h.Seq
+			m.horizon, m.base = h.Seq, index.Hash{}
 			if err := c.run("DELETE FROM dead"); err != nil {
 				return err
 			}
@@ -148,7 +162,7 @@ func (s *Store) amend(ctx context.Context, l index.Location, change func(*meta) 
 				return err
 			}
 			head = m.head
-			return nil
+			return s.steps.at("amend: commit")
 		})
 	})
 	return head, err
@@ -177,6 +191,10 @@ func (s *Store) Drop(ctx context.Context, l index.Location) error {
 	if err != nil {
 		return fmt.Errorf("drop location %v: %w", l, err)
 	}
+	// Staging first: once no pointer names the location, nothing would ever look for it again.
+	if err := s.dropStaging(l); err != nil {
+		return fmt.Errorf("drop location: %w", err)
+	}
 	if err := s.node.unpoint(ctx, l); err != nil {
 		return fmt.Errorf("drop location: %w", err)
 	}
@@ -185,15 +203,18 @@ func (s *Store) Drop(ctx context.Context, l index.Location) error {
 	delete(s.locs, l)
 	s.mu.Unlock()
 	path := s.locationPath(l, gen)
+	s.steps.passed("drop: forgotten")
+	defer s.steps.passed("drop: done")
 	if h != nil {
-		err = h.retire(path)
-	} else {
-		err = removeDB(path)
+		return h.retire(path)
 	}
-	return errors.Join(err, s.dropStaging(l))
+	return removeDB(path)
 }
 
 func (s *Store) dropStaging(l index.Location) error {
+	if err := s.steps.at("staging: delete all"); err != nil {
+		return err
+	}
 	return errors.Join(removeDB(s.stagingPath(l, stageFull)), removeDB(s.stagingPath(l, stageDelta)))
 }
 

@@ -55,6 +55,8 @@ type Store struct {
 	key      ed25519.PrivateKey
 	self     index.DeviceID
 	node     *nodeDB
+	steps    *steps // nil but in tests
+	limits   limits
 
 	mu     sync.Mutex
 	closed bool
@@ -67,16 +69,27 @@ type Store struct {
 
 // Open opens a data folder for writing and makes it if it isn't there: lock, identity, databases. Leftovers of
 // interrupted work are deleted. The error is a [*LockedError] when another process has the folder.
-func Open(dir string) (*Store, error) {
+func Open(dir string) (*Store, error) { return openSteps(dir, nil) }
+
+func makeStore(dir string) *Store {
+	return &Store{
+		dir: dir, locs: map[index.Location]*location{}, filled: map[index.Location]bool{},
+		published: map[index.Location]index.Hash{},
+		limits:    limits{chunkRows: chunkRows, stageRows: stageRows, deltaRows: deltaInMemory},
+	}
+}
+
+func openSteps(dir string, p *steps) (*Store, error) {
+	if err := p.at("open: make folders"); err != nil {
+		return nil, fmt.Errorf("make data folder: %w", fsError(err))
+	}
 	for _, d := range []string{dir, filepath.Join(dir, "locations"), filepath.Join(dir, "staging")} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("make data folder: %w", fsError(err))
 		}
 	}
-	s := &Store{
-		dir: dir, locs: map[index.Location]*location{}, filled: map[index.Location]bool{},
-		published: map[index.Location]index.Hash{},
-	}
+	s := makeStore(dir)
+	s.steps = p
 	if err := s.acquireLock(); err != nil {
 		return nil, err
 	}
@@ -89,7 +102,8 @@ func Open(dir string) (*Store, error) {
 // OpenReadOnly opens a data folder for reading, also while another process writes it. It returns [ErrNotFound] when
 // nothing was ever stored there.
 func OpenReadOnly(dir string) (*Store, error) {
-	s := &Store{dir: dir, readOnly: true, locs: map[index.Location]*location{}, filled: map[index.Location]bool{}}
+	s := makeStore(dir)
+	s.readOnly = true
 	if _, err := os.Stat(filepath.Join(dir, "node.db")); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, ErrNotFound)
 	}
@@ -98,7 +112,7 @@ func OpenReadOnly(dir string) (*Store, error) {
 		return nil, err
 	}
 	copy(s.self[:], s.key.Public().(ed25519.PublicKey))
-	if s.node, err = openNodeDB(filepath.Join(dir, "node.db"), true); err != nil {
+	if s.node, err = openNodeDB(filepath.Join(dir, "node.db"), true, nil); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -106,13 +120,14 @@ func OpenReadOnly(dir string) (*Store, error) {
 
 func (s *Store) open() error {
 	var err error
-	if s.key, err = loadIdentity(filepath.Join(s.dir, "identity.key")); err != nil {
+	if s.key, err = loadIdentity(filepath.Join(s.dir, "identity.key"), s.steps); err != nil {
 		return err
 	}
 	copy(s.self[:], s.key.Public().(ed25519.PublicKey))
-	if s.node, err = openNodeDB(filepath.Join(s.dir, "node.db"), false); err != nil {
+	if s.node, err = openNodeDB(filepath.Join(s.dir, "node.db"), false, s.steps); err != nil {
 		return err
 	}
+	defer s.steps.passed("open: done")
 	return s.deleteLeftovers()
 }
 
@@ -127,6 +142,9 @@ func (s *Store) acquireLock() error {
 		b, _ := os.ReadFile(path)
 		pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
 		return &LockedError{Dir: s.dir, PID: pid}
+	}
+	if err := s.steps.at("open: write lock file"); err != nil {
+		return errors.Join(fmt.Errorf("write lock file: %w", fsError(err)), s.lock.Unlock())
 	}
 	// The file stays for ever: unlinking it would let a second process lock another file of the same name.
 	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
@@ -204,6 +222,9 @@ func (s *Store) deleteLeftovers() error {
 			base = strings.TrimSuffix(base, suffix)
 		}
 		if !named[base] {
+			if err := s.steps.at("open: delete leftover"); err != nil {
+				return fmt.Errorf("delete leftover: %w", err)
+			}
 			if err := os.Remove(filepath.Join(s.dir, "locations", f.Name())); err != nil {
 				return fmt.Errorf("delete leftover: %w", err)
 			}

@@ -122,7 +122,7 @@ func verifyStore(ctx context.Context, dir string, ref index.Location) (root inde
 		return root, fmt.Errorf("open %s: %w", dir, err)
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := s.CheckLocation(ctx, ref); err != nil {
+	if err := s.CheckLocation(ctx, ref, store.CheckOptions{Deep: true}); err != nil {
 		return root, fmt.Errorf("verify the replica: %w", err)
 	}
 	held, err := s.Held(ctx, ref)

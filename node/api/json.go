@@ -181,6 +181,29 @@ func (r *ScanRequest) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+type plainCheck CheckRequest
+
+type checkJSON struct {
+	plainCheck
+	LocationRaw []byte `json:"location_raw,omitempty"`
+}
+
+// MarshalJSON implements [json.Marshaler]; it adds location_raw when Location is not valid UTF-8.
+func (r CheckRequest) MarshalJSON() ([]byte, error) {
+	return json.Marshal(checkJSON{plainCheck(r), raw(r.Location)})
+}
+
+// UnmarshalJSON implements [json.Unmarshaler]. It refuses unknown fields.
+func (r *CheckRequest) UnmarshalJSON(b []byte) error {
+	var v checkJSON
+	if err := decodeStrict(bytes.NewReader(b), &v); err != nil {
+		return err
+	}
+	*r = CheckRequest(v.plainCheck)
+	restore(&r.Location, v.LocationRaw)
+	return nil
+}
+
 // decodeStrict reads exactly one JSON value without unknown fields. Nothing at all leaves v as it is.
 func decodeStrict(r io.Reader, v any) error {
 	d := json.NewDecoder(r)

@@ -48,6 +48,7 @@ func TestExactBytes(t *testing.T) {
 		{"listing of bytes", api.Listing{Device: "nas", Path: "/" + badName, Entries: []api.Hit{sampleHit("/a/" + badName)}, Next: badName}, decode[api.Listing], "path_raw"},
 		{"add of text", api.AddRequest{Path: "/a", Name: "n"}, decode[api.AddRequest], ""},
 		{"add of bytes", api.AddRequest{Path: "/" + badName}, decode[api.AddRequest], "path_raw"},
+		{"check of bytes", api.CheckRequest{Location: "/" + badName}, decode[api.CheckRequest], "location_raw"},
 		{"scan of bytes", api.ScanRequest{Location: "/" + badName}, decode[api.ScanRequest], "location_raw"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -89,6 +89,10 @@ func (m *memory) Scan(_ context.Context, r api.ScanRequest) ([]api.ScanResult, e
 	return []api.ScanResult{{Location: sampleLocation(r.Location), Files: 3}}, m.ask(r)
 }
 
+func (m *memory) Check(_ context.Context, r api.CheckRequest) ([]api.CheckResult, error) {
+	return []api.CheckResult{{Location: sampleLocation(r.Location), Problems: []string{"a", "b"}, Hint: "c"}}, m.ask(r)
+}
+
 func (m *memory) Invite(context.Context) (api.Invite, error) {
 	return api.Invite{ID: "i/1", Ticket: "PDX:ABC"}, m.ask("invite")
 }

@@ -92,6 +92,18 @@ func (s *server) scan(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, orEmpty(v))
 }
 
+func (s *server) check(w http.ResponseWriter, r *http.Request) error {
+	var req CheckRequest
+	if err := readJSON(r, &req); err != nil {
+		return err
+	}
+	v, err := s.backend.Check(r.Context(), req)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, orEmpty(v))
+}
+
 func (s *server) invite(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(r, &struct{}{}); err != nil {
 		return err

@@ -64,6 +64,7 @@ func (s *server) routes() map[string]handler {
 		"POST /v1/locations":         s.addLocation,
 		"DELETE /v1/locations/{ref}": s.removeLocation,
 		"POST /v1/scan":              s.scan,
+		"POST /v1/check":             s.check,
 		"POST /v1/invites":           s.invite,
 		"GET /v1/invites/{id}":       s.waitInvite,
 		"DELETE /v1/invites/{id}":    s.cancelInvite,

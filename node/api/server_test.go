@@ -65,6 +65,10 @@ func TestRoundTrip(t *testing.T) {
 		{"scan", func(ctx context.Context, c *client.Client) (any, error) {
 			return c.Scan(ctx, api.ScanRequest{Location: badName})
 		}, api.ScanRequest{Location: badName}, []api.ScanResult{{Location: sampleLocation(badName), Files: 3}}},
+		{"check", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Check(ctx, api.CheckRequest{Location: badName, Deep: true})
+		}, api.CheckRequest{Location: badName, Deep: true},
+			[]api.CheckResult{{Location: sampleLocation(badName), Problems: []string{"a", "b"}, Hint: "c"}}},
 		{"invite", func(ctx context.Context, c *client.Client) (any, error) { return c.Invite(ctx) }, "invite", api.Invite{ID: "i/1", Ticket: "PDX:ABC"}},
 		{"wait for an invite", func(ctx context.Context, c *client.Client) (any, error) { return c.WaitInvite(ctx, "i/1") },
 			"i/1", api.InviteOutcome{Joined: true, Device: nas}},

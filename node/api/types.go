@@ -163,6 +163,23 @@ type ScanResult struct {
 	Duration      time.Duration `json:"duration"` // ns
 }
 
+// CheckRequest checks what the device holds, own locations and replicas.
+type CheckRequest struct {
+	Location string `json:"location,omitempty"` // name, path or id, or DEVICE:NAME; "" = all
+	Deep     bool   `json:"deep,omitempty"`     // read and hash every row, and compare the indexes with the rows
+	Repair   bool   `json:"repair,omitempty"`   // fetch damaged replicas again, and begin damaged own indexes anew
+}
+
+// CheckResult is what the check of one location found.
+type CheckResult struct {
+	Location Location      `json:"location"` // as far as it can be read
+	OK       bool          `json:"ok"`
+	Problems []string      `json:"problems"` // what is wrong, empty when OK
+	Hint     string        `json:"hint,omitempty"`
+	Repaired bool          `json:"repaired,omitempty"` // replica: deleted, to be fetched again; own: begun anew and scanned
+	Duration time.Duration `json:"duration"`           // ns
+}
+
 // Invite is an open pairing window.
 type Invite struct {
 	ID      string    `json:"id"`
@@ -250,6 +267,7 @@ type Reader interface {
 	Locations(ctx context.Context) ([]Location, error)
 	Search(ctx context.Context, q Query) iter.Seq2[Hit, error]
 	List(ctx context.Context, r ListRequest) (Listing, error)
+	Check(ctx context.Context, r CheckRequest) ([]CheckResult, error) // returns when done; damage is no error
 }
 
 // Backend is what the API serves: the node. The client implements it too, so that a program can speak to a node in

@@ -35,5 +35,6 @@ CREATE TABLE meta (
   head    BLOB    NOT NULL,       -- signed head: owner, location, epoch, seq, count, next id, hashes, as of
   record  BLOB    NOT NULL,       -- the location's record, covered by the head
   horizon INTEGER NOT NULL,       -- lowest seq from which this file can still serve a delta
+  base    BLOB    NOT NULL,       -- horizon in 8 bytes, big-endian, and the chain of dead runs up to it
   token   BLOB                    -- resume token while this file is being filled; NULL once it is in place
 ) STRICT;

@@ -88,6 +88,11 @@ func (c *Client) Scan(ctx context.Context, r api.ScanRequest) ([]api.ScanResult,
 	return call[[]api.ScanResult](ctx, c, http.MethodPost, "/v1/scan", r)
 }
 
+// Check implements [api.Reader].
+func (c *Client) Check(ctx context.Context, r api.CheckRequest) ([]api.CheckResult, error) {
+	return call[[]api.CheckResult](ctx, c, http.MethodPost, "/v1/check", r)
+}
+
 // Invite implements [api.Backend].
 func (c *Client) Invite(ctx context.Context) (api.Invite, error) {
 	return call[api.Invite](ctx, c, http.MethodPost, "/v1/invites", struct{}{})

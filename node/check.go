@@ -1,0 +1,155 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/node/api"
+	"github.com/peerdex/peerdex/store"
+)
+
+// Check checks what this device holds: locations of its own and replicas. A damaged one is part of the answer, not an
+// error. Repair is for a running node.
+func (v *view) Check(ctx context.Context, r CheckRequest) ([]CheckResult, error) {
+	if r.Repair {
+		return nil, usage("nothing is repaired without the daemon", "replicas are fetched from other devices, folders scanned", "peerdex up")
+	}
+	return v.check(ctx, r)
+}
+
+// Check checks what this device holds. With Repair, damaged replicas are deleted, and fetched again from any device
+// that holds one; a damaged location of this device begins anew under a new epoch, and is scanned.
+func (n *Node) Check(ctx context.Context, r CheckRequest) ([]CheckResult, error) {
+	results, err := n.check(ctx, r)
+	if err != nil || !r.Repair {
+		return results, err
+	}
+	for i := range results {
+		res := &results[i]
+		if res.OK {
+			continue
+		}
+		if res.Location.Own {
+			if err := n.renew(ctx, res); err != nil {
+				return results, humane(err)
+			}
+			continue
+		}
+		if err := n.st.Drop(ctx, res.Location.Ref()); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return results, humane(fmt.Errorf("delete the damaged replica: %w", err))
+		}
+		res.Repaired, res.Hint = true, "it is fetched again from a device that holds it; peerdex status shows when"
+		n.log.Warn("damaged replica deleted", "location", res.Location.Ref(), "problems", res.Problems)
+	}
+	n.syncer.Retry()
+	return results, nil
+}
+
+// renew begins a damaged own location anew and scans it.
+func (n *Node) renew(ctx context.Context, res *CheckResult) error {
+	l := res.Location.Ref()
+	heard, err := n.st.AllHeard(ctx)
+	if err != nil {
+		return err
+	}
+	_, done, err := n.work.take(ctx, l)
+	if err != nil {
+		return err
+	}
+	err = n.st.Renew(ctx, l, heard[l])
+	if err == nil {
+		err = n.st.SetScanState(ctx, l.ID, store.ScanState{State: api.StateNever})
+	}
+	done()
+	if errors.Is(err, store.ErrCorrupt) {
+		return nil // the hint says what is left to do
+	}
+	if err != nil {
+		return fmt.Errorf("begin the damaged index anew: %w", err)
+	}
+	res.Repaired, res.Hint = true, "its index begins anew; the application that feeds it has to do so from the beginning"
+	n.log.Warn("damaged index begun anew", "location", l, "problems", res.Problems)
+	if res.Location.Root != "" {
+		res.Hint = "its index was begun anew, and the folder scanned"
+		_, err = n.scanLocation(ctx, l, time.Time{})
+	}
+	n.committed(l)
+	return err
+}
+
+func (v *view) check(ctx context.Context, r CheckRequest) ([]CheckResult, error) {
+	locs, err := v.st.Locations(ctx)
+	if err != nil {
+		return nil, humane(err)
+	}
+	heard, err := v.st.AllHeard(ctx)
+	if err != nil {
+		return nil, humane(err)
+	}
+	out := []CheckResult{}
+	for _, l := range locs {
+		loc := v.outline(ctx, l, heard[l])
+		if !called(&loc, r.Location) {
+			continue
+		}
+		begun := time.Now()
+		err := v.st.CheckLocation(ctx, l, store.CheckOptions{Deep: r.Deep})
+		if ctx.Err() != nil {
+			return out, ctx.Err()
+		}
+		out = append(out, checkResult(loc, err, time.Since(begun)))
+	}
+	if r.Location != "" && len(out) == 0 {
+		return nil, notFound(fmt.Sprintf("this device holds no location %q", r.Location), "peerdex locations")
+	}
+	return out, nil
+}
+
+// outline says as much of a location as can be read when its file is damaged.
+func (v *view) outline(ctx context.Context, l index.Location, heard []store.Heard) Location {
+	loc := Location{Owner: l.Owner, ID: l.ID, Device: v.lib.name(l.Owner), Own: l.Owner == v.st.Self(), Name: l.ID.String()}
+	var record []byte
+	if held, err := v.st.Held(ctx, l); err == nil {
+		loc.Entries, loc.AsOf, loc.Epoch, loc.Seq = held.Head.Count, held.Head.Time(), held.Head.Epoch.String(), held.Head.Seq
+		record = held.Raw
+	} else if len(heard) > 0 {
+		record = heard[0].Record
+	}
+	var rec index.Record
+	if rec.UnmarshalBinary(record) == nil {
+		loc.Name, loc.Root = rec.Name, rec.Root
+	}
+	return loc
+}
+
+// called reports whether a location is meant by ref: by its name, its path, or its id, alone or after its device's
+// name; "" means all.
+func called(l *Location, ref string) bool {
+	if device, rest, ok := strings.Cut(ref, ":"); ok && device == l.Device {
+		ref = rest
+	}
+	return ref == "" || ref == l.Name || ref == l.ID.String() || l.Root != "" && cleanPath(ref) == l.Root
+}
+
+func checkResult(loc Location, err error, took time.Duration) CheckResult {
+	res := CheckResult{Location: loc, OK: err == nil, Problems: []string{}, Duration: took}
+	if err == nil {
+		return res
+	}
+	res.Problems = strings.Split(err.Error(), "\n")
+	switch {
+	case !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrNotFound):
+		res.Hint = "the file could not be read: check the disk, and try again"
+	case loc.Own && loc.Root == "":
+		res.Hint = "index the folder anew: peerdex add FOLDER; no file of yours is touched"
+	case loc.Own:
+		res.Hint = "begin its index anew: peerdex check --deep --repair; no file of yours is touched"
+	default:
+		res.Hint = "fetch it again from another device: peerdex check --deep --repair"
+	}
+	return res
+}

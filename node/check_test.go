@@ -1,0 +1,142 @@
+package node_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/peerdex/peerdex/node"
+	"github.com/peerdex/peerdex/node/api"
+	"github.com/peerdex/peerdex/store"
+)
+
+// damage changes the file of a location of a stopped device: the first place where old is, or the last, or the
+// beginning of the file if old is empty. The first is in the rows, the last in an index of SQLite.
+func (d *device) damage(l node.Location, find func(b, old []byte) int, old, changed string) {
+	d.t.Helper()
+	st, err := store.OpenReadOnly(d.cfg.Dir)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	path, err := st.LocationFile(d.t.Context(), l.Ref())
+	if err := errors.Join(err, st.Close()); err != nil {
+		d.t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	at := find(b, []byte(old))
+	if at < 0 {
+		d.t.Fatalf("%q is not in %s", old, filepath.Base(path))
+	}
+	copy(b[at:], changed)
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *device) checkResult(l node.Location, r node.CheckRequest) node.CheckResult {
+	d.t.Helper()
+	results, err := d.Check(d.t.Context(), r)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for _, res := range results {
+		if res.Location.Ref() == l.Ref() {
+			return res
+		}
+	}
+	d.t.Fatalf("no result for %s in %+v", l.Name, results)
+	return node.CheckResult{}
+}
+
+// TestDamagedReplicaIsFetchedAgain changes one letter of one row on the disk of a device that holds a replica.
+func TestDamagedReplicaIsFetchedAgain(t *testing.T) {
+	nas, laptop := newDevice(t, "nas"), newDevice(t, "laptop")
+	l := nas.add(tree(t, "music/a song.ogg", "music/b.ogg"))
+	nas.pairWith(laptop)
+	laptop.holds(nas, l)
+	if res := laptop.checkResult(l, node.CheckRequest{Deep: true}); !res.OK || res.Location.Name != l.Name || len(res.Problems) > 0 {
+		t.Fatalf("before: %+v", res)
+	}
+	laptop.stop()
+	laptop.damage(l, bytes.Index, "a song.ogg", "a sonG.ogg")
+	laptop.start()
+	res := laptop.checkResult(l, node.CheckRequest{Deep: true, Location: "nas:" + l.Name})
+	if res.OK || len(res.Problems) == 0 || !strings.Contains(res.Hint, "--repair") {
+		t.Fatalf("a changed name: %+v", res)
+	}
+	if res = laptop.checkResult(l, node.CheckRequest{Deep: true, Repair: true}); res.OK || !res.Repaired {
+		t.Fatalf("repair: %+v", res)
+	}
+	laptop.holds(nas, l)
+	if res = laptop.checkResult(l, node.CheckRequest{Deep: true}); !res.OK {
+		t.Fatalf("after the repair: %+v", res)
+	}
+	if _, err := laptop.Check(t.Context(), node.CheckRequest{Location: "nosuch"}); code(err) != api.CodeNotFound {
+		t.Fatalf("a location that is not there: %v", err)
+	}
+}
+
+// TestNodeStartsBesideADamagedReplica destroys the header of a replica's file: the node starts, and fetches it again
+// by itself, since a file without a readable head is not held.
+func TestNodeStartsBesideADamagedReplica(t *testing.T) {
+	nas, laptop := newDevice(t, "nas"), newDevice(t, "laptop")
+	l, own := nas.add(tree(t, "x.txt")), laptop.add(tree(t, "y.txt"))
+	nas.pairWith(laptop)
+	laptop.holds(nas, l)
+	laptop.stop()
+	laptop.damage(l, bytes.Index, "", "this is not a database")
+	r, err := node.OpenReader(laptop.cfg.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := r.Check(t.Context(), node.CheckRequest{})
+	if err != nil || len(results) != 2 {
+		t.Fatalf("%+v, %v", results, err)
+	}
+	for _, res := range results {
+		if res.OK != (res.Location.Ref() == own.Ref()) {
+			t.Errorf("%s: %+v", res.Location.Name, res)
+		}
+	}
+	if _, err := r.Check(t.Context(), node.CheckRequest{Repair: true}); code(err) != api.CodeUsage {
+		t.Errorf("repair without a running node: %v", err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	laptop.start()
+	laptop.holds(nas, l)
+}
+
+// TestDamagedOwnIndexBeginsAnew damages an index of SQLite in the owner's file, which no scan would heal: it is scanned again under a new epoch, and whoever has
+// a replica follows.
+func TestDamagedOwnIndexBeginsAnew(t *testing.T) {
+	nas, laptop := newDevice(t, "nas"), newDevice(t, "laptop")
+	l := nas.add(tree(t, "music/a song.ogg", "music/b.ogg"))
+	nas.pairWith(laptop)
+	laptop.holds(nas, l)
+	before := nas.own(l.Name)
+	nas.stop()
+	nas.damage(l, bytes.LastIndex, "a song.ogg", "a sonG.ogg")
+	nas.start()
+	if res := nas.checkResult(l, node.CheckRequest{Deep: true, Repair: true}); res.OK || !res.Repaired {
+		t.Fatalf("repair: %+v", res)
+	}
+	after := nas.own(l.Name)
+	if after.Epoch == before.Epoch || after.Seq <= before.Seq || after.Entries != before.Entries || after.Root != before.Root {
+		t.Fatalf("before %+v, after %+v", before, after)
+	}
+	if res := nas.checkResult(l, node.CheckRequest{Deep: true}); !res.OK {
+		t.Fatalf("after the repair: %+v", res)
+	}
+	laptop.holds(nas, l)
+	if found := laptop.find("song.ogg"); len(found) != 1 {
+		t.Fatalf("found %q", found)
+	}
+}
