@@ -50,7 +50,7 @@ func (s *Store) createFile(path string, l index.Location, lib index.LibraryID, r
 		if err := insertEntry(c, &root); err != nil {
 			return err
 		}
-		hashes, err := rebuildTree(c)
+		hashes, err := rebuildTree(c, nil)
 		if err != nil {
 			return err
 		}
@@ -164,7 +164,7 @@ func (s *Store) Drop(ctx context.Context, l index.Location) error {
 }
 
 func (s *Store) dropStaging(l index.Location) error {
-	return errors.Join(removeDB(s.stagingPath(l, stageFull)), removeDB(s.stagingPath(l, stageDelta)))
+	return errors.Join(removeDB(s.stagingPath(l, stageFull)), removeDB(s.stagingPath(l, stageDelta)), s.snaps.forget(l))
 }
 
 // ScanState is what the owner remembers of the last scan of a location.
