@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,7 +70,8 @@ type committer struct {
 	open   bool // a transaction is open
 	dirty  int  // changes in this chunk
 	since  time.Time
-	parent int64 // the last parent that was checked to be a folder
+	parent int64       // the last parent that was checked to be a folder
+	form   *deltaShape // levels of folders in the open chunk; made anew when one moves or dies
 	paths  map[string]int64
 	put    int64 // in the open chunk
 	dead   int64
@@ -121,7 +123,7 @@ func (w *committer) begin() error {
 		return fmt.Errorf("begin: %w", err)
 	}
 	w.open, w.since, w.dirty, w.put, w.dead, w.parent = true, time.Now(), 0, 0, 0, 0
-	w.paths = map[string]int64{}
+	w.paths, w.form = map[string]int64{}, newDeltaShape(w.c)
 	var err error
 	w.m, err = readMeta(w.c)
 	return err
@@ -253,7 +255,11 @@ func (w *committer) update(old, e *index.Entry) error {
 	e.Seq = w.seq()
 	w.put++
 	w.tree.touch(e.ID)
-	return w.c.run(updateEntrySQL, entryArgs(nil, e)...)
+	if err := w.c.run(updateEntrySQL, entryArgs(nil, e)...); err != nil || e.Parent == old.Parent || e.Kind != index.KindDir {
+		return err
+	}
+	w.form, w.parent = newDeltaShape(w.c), 0
+	return w.form.below([]int64{e.ID})
 }
 
 // get reads a live row, of this chunk too.
@@ -279,6 +285,10 @@ func (w *committer) checkParent(id int64) error {
 	}
 	if p.Kind != index.KindDir {
 		return fmt.Errorf("parent %d is a %v: %w", id, p.Kind, index.ErrInvalid)
+	}
+	// No replica takes what is deeper.
+	if level, err := w.form.levelOf(id); err != nil || level > index.MaxDepth {
+		return cmp.Or(err, tooDeep(id))
 	}
 	w.parent = id
 	return nil
@@ -308,7 +318,7 @@ func (w *committer) delete(id int64, self bool) error {
 		return err
 	}
 	clear(w.paths)
-	w.parent = 0
+	w.form, w.parent = newDeltaShape(w.c), 0
 	ids, err := subtree(w.ctx, w.c, id)
 	if err != nil {
 		return err

@@ -40,6 +40,8 @@ const (
 	accessFull    access = iota // owner's data: WAL, synchronous=FULL
 	accessReplica               // replicas and staging: WAL, synchronous=NORMAL
 	accessRead                  // read-only
+	accessScratch               // a file that is nothing until it is complete: no journal, nothing synced
+	accessForeign               // in memory; a file that is not trusted will be attached
 )
 
 // conn is one SQLite connection with its prepared statements. Not safe for concurrent use.
@@ -48,6 +50,9 @@ type conn struct {
 	stmts map[string]*sqlite3.SQLiteStmt
 	vals  []driver.NamedValue
 }
+
+// memory is the path of a database that has no file.
+const memory = ":memory:"
 
 func dsn(path string, a access) string {
 	q := url.Values{
@@ -62,10 +67,17 @@ func dsn(path string, a access) string {
 	case accessReplica:
 		q.Set("_journal_mode", "WAL")
 		q.Set("_synchronous", "NORMAL")
+	case accessScratch:
+		q.Set("_journal_mode", "OFF")
+		q.Set("_synchronous", "OFF")
+		q.Set("_cache_size", "-65536")
 	case accessRead:
 		q.Set("mode", "ro")
 		q.Set("_query_only", "1")
 		q.Set("_cache_size", "-8192")
+	}
+	if path == memory {
+		return path + "?" + q.Encode()
 	}
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
 }
@@ -155,6 +167,16 @@ func (c *conn) exec(sql string, args ...driver.Value) (int64, error) {
 		return 0, dbError(err)
 	}
 	return r.RowsAffected()
+}
+
+// work executes a statement that may take long; ctx interrupts it.
+func (c *conn) work(ctx context.Context, sql string, args ...driver.Value) error {
+	for _, err := range c.query(ctx, sql, args...) {
+		if err != nil {
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+	return nil
 }
 
 // query yields the rows of a prepared statement. The slice is reused. ctx interrupts a long step; it costs a little a

@@ -18,6 +18,12 @@
 // staging/, and puts all of it in place at once: a delta in one transaction, a first sync as a new generation of the
 // file. Generation numbers are never reused, and a file is never renamed over one that may be open.
 //
+// # Snapshots
+//
+// [Store.Export] makes an SQLite file of a location at its head, [Compact] or [Native], for any number of takers.
+// [Store.Import] and [Store.ImportFile] prove such a file right and make it the replica. A file from another device is
+// trusted in nothing: its schema must be ours to the byte, and its rows those under the signed head.
+//
 // # Reading
 //
 // [Store.Page] serves transfers, [Store.List], [Store.Lookup] and [Store.Search] serve people. Every answer is read in

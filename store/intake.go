@@ -21,7 +21,8 @@ const deltaInMemory = 10_000
 // After so many rows of a full transfer, rows and token are committed to staging.
 const stageRows = 5_000
 
-// ErrMismatch is returned when what was received is not what the owner signed. Nothing of it became visible.
+// ErrMismatch is returned when what was received is not what the owner signed, or when the owner signed rows that break
+// the rules of package index, which no replica takes. Nothing of it became visible.
 var ErrMismatch = errors.New("what was received is not what the owner signed")
 
 // ErrBusy is returned when a location is being filled already.
@@ -48,20 +49,31 @@ func (s *Store) Intake(ctx context.Context, l index.Location, e index.Epoch, mod
 	if l.Owner == s.self {
 		return nil, fmt.Errorf("location %v is our own: %w", l, index.ErrInvalid)
 	}
-	s.mu.Lock()
-	busy := s.filled[l] || s.closed
-	if !busy {
-		s.filled[l] = true
-	}
-	s.mu.Unlock()
-	if busy {
-		return nil, fmt.Errorf("location %v: %w", l, ErrBusy)
+	if err := s.claim(l); err != nil {
+		return nil, err
 	}
 	in := &Intake{s: s, loc: l}
 	if err := in.begin(ctx, e, mode); err != nil {
 		return nil, errors.Join(err, in.Close())
 	}
 	return in, nil
+}
+
+// claim makes the caller the only one who fills a location, until unclaim.
+func (s *Store) claim(l index.Location) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.filled[l] || s.closed {
+		return fmt.Errorf("location %v: %w", l, ErrBusy)
+	}
+	s.filled[l] = true
+	return nil
+}
+
+func (s *Store) unclaim(l index.Location) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.filled, l)
 }
 
 func (in *Intake) begin(ctx context.Context, e index.Epoch, mode index.Mode) error {
@@ -278,8 +290,12 @@ func (in *Intake) adopt(ctx context.Context, p *index.Page) error {
 		if err := checkCounts(c, &p.Head.Head); err != nil {
 			return err
 		}
-		if err := checkRoot(p)(rebuildTree(c)); err != nil {
-			return err
+		var form shape
+		if err := checkRoot(p)(rebuildTree(c, form.add)); err != nil {
+			return invalidRows(err)
+		}
+		if err := form.finish(); err != nil {
+			return invalidRows(err)
 		}
 		if err := in.s.steps.at("adopt: write indexes"); err != nil {
 			return err
@@ -309,6 +325,14 @@ func (in *Intake) adopt(ctx context.Context, p *index.Page) error {
 		return err
 	}
 	return in.s.install(ctx, in.loc, in.s.stagingPath(in.loc, stageFull))
+}
+
+// invalidRows makes a broken rule of package index a mismatch.
+func invalidRows(err error) error {
+	if errors.Is(err, index.ErrInvalid) {
+		return fmt.Errorf("%w: %w", ErrMismatch, err)
+	}
+	return err
 }
 
 // checkRoot compares the root of a tree with what the owner signed.
@@ -366,6 +390,12 @@ func (in *Intake) applyRows(c *conn, p *index.Page) error {
 		return err
 	}
 	count := m.head.Count
+	form := newDeltaShape(c)
+	for i := range in.rows {
+		if err := form.coming(&in.rows[i]); err != nil {
+			return invalidRows(err)
+		}
+	}
 	added, err := upsert(c, in.rows)
 	if err != nil {
 		return err
@@ -391,6 +421,9 @@ func (in *Intake) applyRows(c *conn, p *index.Page) error {
 		}
 		count -= n
 	}
+	if err := form.finish(in.dead); err != nil {
+		return invalidRows(err)
+	}
 	if err := in.s.steps.at("apply: write tree"); err != nil {
 		return err
 	}
@@ -415,6 +448,10 @@ func (in *Intake) applyStaged(c *conn, p *index.Page) error {
 		if err != nil {
 			return err
 		}
+		form := newDeltaShape(c)
+		if err := form.comingStaged(); err != nil {
+			return err
+		}
 		if err := in.s.steps.at("apply staged: write rows"); err != nil {
 			return err
 		}
@@ -433,8 +470,12 @@ func (in *Intake) applyStaged(c *conn, p *index.Page) error {
 		if err := touchStaged(c, tree); err != nil {
 			return err
 		}
-		if err := deleteStagedDead(c, tree); err != nil {
+		dead, err := deleteStagedDead(c, tree)
+		if err != nil {
 			return err
+		}
+		if err := form.finish(dead); err != nil {
+			return invalidRows(err)
 		}
 		count, err := c.int("SELECT count(*) FROM main.entries")
 		if err != nil {
@@ -463,21 +504,31 @@ func touchStaged(c *conn, tree *treeWriter) error {
 	return nil
 }
 
-func deleteStagedDead(c *conn, tree *treeWriter) error {
-	for row, err := range c.query(context.Background(), "SELECT lo, hi FROM staged.dead ORDER BY seq") {
+func deleteStagedDead(c *conn, tree *treeWriter) ([]index.DeadRun, error) {
+	var dead []index.DeadRun
+	for row, err := range c.query(context.Background(), "SELECT seq, lo, hi FROM staged.dead ORDER BY seq") {
 		if err != nil {
-			return err
+			return nil, err
 		}
-		lo, _ := row[0].(int64)
-		hi, _ := row[1].(int64)
-		if err := tree.touchRange(lo, hi); err != nil {
-			return err
+		d := scanDead(row)
+		dead = append(dead, d)
+		if err := tree.touchRange(d.Lo, d.Hi); err != nil {
+			return nil, err
 		}
-		if err := c.run("DELETE FROM main.entries WHERE id BETWEEN ? AND ?", row[0], row[1]); err != nil {
-			return err
+		if err := c.run("DELETE FROM main.entries WHERE id BETWEEN ? AND ?", d.Lo, d.Hi); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return dead, nil
+}
+
+// scanDead reads a row of seq, lo, hi. What has the wrong type becomes 0, which no valid run holds.
+func scanDead(row []driver.Value) index.DeadRun {
+	var d index.DeadRun
+	d.Seq, _ = row[0].(int64)
+	d.Lo, _ = row[1].(int64)
+	d.Hi, _ = row[2].(int64)
+	return d
 }
 
 // expectBase makes sure that the replica still stands where the delta began.
@@ -524,9 +575,7 @@ func (in *Intake) Close() error {
 		err = errors.Join(err, in.stage.close())
 		in.stage = nil
 	}
-	in.s.mu.Lock()
-	delete(in.s.filled, in.loc)
-	in.s.mu.Unlock()
+	in.s.unclaim(in.loc)
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 
 	"github.com/peerdex/peerdex/index"
@@ -25,6 +26,7 @@ type location struct {
 	slots chan struct{} // one token a reader in use
 	mu    sync.Mutex
 	idle  []*conn
+	raw   *os.File // of the file itself, for exports; see rawFile
 	users int
 	gone  bool          // retired: no new users
 	done  chan struct{} // closed when gone and users == 0
@@ -125,10 +127,29 @@ func (h *location) retire(remove string) error {
 		errs = append(errs, h.writer.close())
 		h.writer = nil
 	}
+	if h.raw != nil {
+		errs = append(errs, h.raw.Close())
+		h.raw = nil
+	}
 	if remove != "" {
 		errs = append(errs, removeDB(remove))
 	}
 	return errors.Join(errs...)
+}
+
+// rawFile is a descriptor of the file for reading pages past SQLite. Closing one drops all locks that this process has on
+// the file, so it is opened once, and closed by retire after the last connection.
+func (h *location) rawFile() (*os.File, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.raw == nil {
+		f, err := os.Open(h.path)
+		if err != nil {
+			return nil, err
+		}
+		h.raw = f
+	}
+	return h.raw, nil
 }
 
 // write runs f with the writer connection, one caller at a time.

@@ -57,7 +57,7 @@ func (s *Store) createFile(path string, l index.Location, last index.Head, rec i
 		if err := insertEntry(c, &root); err != nil {
 			return err
 		}
-		hashes, err := rebuildTree(c)
+		hashes, err := rebuildTree(c, nil)
 		if err != nil {
 			return err
 		}
@@ -215,7 +215,7 @@ func (s *Store) dropStaging(l index.Location) error {
 	if err := s.steps.at("staging: delete all"); err != nil {
 		return err
 	}
-	return errors.Join(removeDB(s.stagingPath(l, stageFull)), removeDB(s.stagingPath(l, stageDelta)))
+	return errors.Join(removeDB(s.stagingPath(l, stageFull)), removeDB(s.stagingPath(l, stageDelta)), s.snaps.forget(l))
 }
 
 // ScanState is what the owner remembers of the last scan of a location.

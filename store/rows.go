@@ -48,6 +48,9 @@ func scanEntry(row []driver.Value, e *index.Entry) error {
 	if ok != [8]bool{true, true, true, true, true, true, true, true} {
 		return fmt.Errorf("row %v: wrong types: %w", row[0], ErrCorrupt)
 	}
+	if kind != int64(index.Kind(kind)) || mode != int64(uint32(mode)) { // what is cut off would not be proved
+		return fmt.Errorf("row %v: kind %d, mode %d: %w", row[0], kind, mode, ErrCorrupt)
+	}
 	e.Kind, e.Mode = index.Kind(kind), uint32(mode)
 	e.Hash, e.Attrs = cloneBlob(row[7]), cloneBlob(row[8])
 	return nil

@@ -65,6 +65,7 @@ type Store struct {
 	filled map[index.Location]bool // locations with an open intake
 
 	published map[index.Location]index.Hash // the last state that Publish made durable
+	snaps     snapshots
 }
 
 // Open opens a data folder for writing and makes it if it isn't there: lock, identity, databases. Leftovers of
@@ -167,6 +168,7 @@ func (s *Store) Close() error {
 	for _, l := range locs {
 		errs = append(errs, l.retire(""))
 	}
+	errs = append(errs, s.snaps.close())
 	if s.node != nil {
 		errs = append(errs, s.node.close())
 	}
@@ -202,8 +204,12 @@ func (s *Store) LocationFile(ctx context.Context, l index.Location) (string, err
 	return s.locationPath(l, gen), nil
 }
 
-// deleteLeftovers removes files of locations that node.db doesn't name. Staging stays: it is resume state.
+// deleteLeftovers removes files of locations that node.db doesn't name, and snapshots. The rest of staging stays: it is
+// resume state.
 func (s *Store) deleteLeftovers() error {
+	if err := s.deleteSnapshots(); err != nil {
+		return err
+	}
 	gens, err := s.node.generations(context.Background())
 	if err != nil {
 		return err

@@ -184,6 +184,41 @@ func TestMoveCyclesAreRefused(t *testing.T) {
 	}
 }
 
+// TestTooDeepIsRefused keeps an owner from signing what no replica takes.
+func TestTooDeepIsRefused(t *testing.T) {
+	s := newStore(t)
+	l := newLocationIn(t, s)
+	id := int64(1)
+	folders := func(n int, parent int64) error {
+		var cs []index.Change
+		for range n {
+			id++
+			cs = append(cs, index.Change{Op: index.Put, Entry: index.Entry{ID: id, Parent: parent, Name: fmt.Sprint(id), Kind: index.KindDir}})
+			parent = id
+		}
+		_, err := s.Commit(t.Context(), l, changes(cs...), CommitOptions{})
+		return err
+	}
+	if err := errors.Join(folders(index.MaxDepth, 1), folders(2, 1)); err != nil {
+		t.Fatal(err)
+	}
+	move := func(id, parent int64) error {
+		e := index.Entry{ID: id, Parent: parent, Name: "moved", Kind: index.KindDir}
+		_, err := s.Commit(t.Context(), l, changes(index.Change{Op: index.Put, Entry: e}), CommitOptions{})
+		return err
+	}
+	if err := move(index.MaxDepth+2, index.MaxDepth+1); !errors.Is(err, index.ErrInvalid) {
+		t.Errorf("moved too deep: %v", err)
+	}
+	if err := move(index.MaxDepth+2, index.MaxDepth); err != nil {
+		t.Errorf("moved as deep as may be: %v", err)
+	}
+	id = index.MaxDepth + 3
+	if err := folders(2, index.MaxDepth+1); !errors.Is(err, index.ErrInvalid) {
+		t.Errorf("made too deep: %v", err)
+	}
+}
+
 func TestSecondProcessIsRefused(t *testing.T) {
 	s := newStore(t)
 	_, err := Open(s.Dir())

@@ -106,7 +106,7 @@ func (t *treeWriter) flush(nextID int64) (index.Hash, error) {
 	if leaves := proof.LeafOf(nextID) + 1; len(t.dirty) > proof.LeafSize && int64(len(t.dirty)) > leaves/2 {
 		clear(t.dirty)
 		clear(t.fresh)
-		return rebuildTree(t.c)
+		return rebuildTree(t.c, nil)
 	}
 	if err := t.closeTail(); err != nil {
 		return index.Hash{}, fmt.Errorf("tree: %w", err)
@@ -186,23 +186,26 @@ func treeRoot(c *conn) (index.Hash, error) {
 	return h, nil
 }
 
-// rebuildTree streams all rows into a new tree.
-func rebuildTree(c *conn) (index.Hash, error) {
+// rebuildTree streams all rows into a new tree, and past each if it is not nil.
+func rebuildTree(c *conn, each func(*index.Entry) error) (index.Hash, error) {
 	if err := c.run("DELETE FROM main.tree"); err != nil {
 		return index.Hash{}, fmt.Errorf("tree: %w", err)
 	}
 	b := proof.NewBuilder(func(level int, idx int64, h index.Hash) error {
 		return c.run("INSERT INTO main.tree (level, idx, hash) VALUES (?, ?, ?)", int64(level), idx, h[:])
 	})
-	return streamTree(context.Background(), c, b)
+	return streamTree(context.Background(), c, b, each)
 }
 
-// streamTree feeds all rows to a builder.
-func streamTree(ctx context.Context, c *conn, b *proof.Builder) (index.Hash, error) {
+// streamTree feeds all rows to a builder, and to each if it is not nil.
+func streamTree(ctx context.Context, c *conn, b *proof.Builder, each func(*index.Entry) error) (index.Hash, error) {
 	var e index.Entry
 	for row, err := range c.query(ctx, "SELECT "+entryColumns+" FROM main.entries ORDER BY id") {
 		if err == nil {
 			err = scanEntry(row, &e)
+		}
+		if err == nil && each != nil {
+			err = each(&e)
 		}
 		if err == nil {
 			err = b.Add(&e)
@@ -228,9 +231,13 @@ func checkTree(ctx context.Context, c *conn, want index.Hash) error {
 		}
 		return nil
 	})
-	root, err := streamTree(ctx, c, b)
+	var form shape
+	root, err := streamTree(ctx, c, b, form.add)
 	if err != nil {
 		return err
+	}
+	if err := form.finish(); err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	stored, err := c.int("SELECT count(*) FROM tree")
 	if err != nil {

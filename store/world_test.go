@@ -318,11 +318,11 @@ func (w *world) verify(k *known, mayFall bool) error {
 	if err != nil {
 		return fmt.Errorf("violation: the replica is at no state that its owner committed: %w", err)
 	}
-	return sameState(&rep, string(b))
+	return sameOutcome(&rep, string(b))
 }
 
-// sameState compares a replica with the owner's state in the log. The replica has dead runs above its horizon only.
-func sameState(rep *state, logged string) error {
+// sameOutcome compares a replica with the owner's state in the log. The replica has dead runs above its horizon only.
+func sameOutcome(rep *state, logged string) error {
 	lines := strings.Split(strings.TrimSpace(logged), "\n")
 	want := state{}
 	for _, line := range lines[1:] {
