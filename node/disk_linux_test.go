@@ -50,14 +50,17 @@ func TestFullDisk(t *testing.T) {
 	if got := d.find("kept.txt"); len(got) != 1 {
 		t.Errorf("what was indexed before: %q", got)
 	}
-	if s, err := d.Status(t.Context()); err != nil || !s.Running {
-		t.Errorf("status on a full disk: %+v, %v", s, err)
+	if s, err := d.Status(t.Context()); err != nil || !s.Running || !strings.Contains(strings.Join(s.Notes, "\n"), "big: the last scan failed: the disk is full") {
+		t.Errorf("status on a full disk: %q, %v", s.Notes, err)
 	}
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, "size=64m"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.Scan(t.Context(), node.ScanRequest{Location: big.Name}); err != nil {
 		t.Fatalf("with room again: %v", err)
+	}
+	if s, err := d.Status(t.Context()); err != nil || len(s.Notes) != 0 {
+		t.Errorf("status with room again: %q, %v", s.Notes, err)
 	}
 	if got := d.find("type:f"); len(got) != len(names)+1 {
 		t.Errorf("%d files found, want %d", len(got), len(names)+1)

@@ -20,6 +20,7 @@ type live struct {
 
 	mu     sync.Mutex
 	moving map[movement]Progress
+	failed map[index.Location]error // of the last scan, such as a full disk
 }
 
 // movement names a scan or a transfer.
@@ -51,6 +52,27 @@ func (v *live) describe(d *Device) {
 }
 
 func (v *live) scanning(l index.Location) bool { return v.n.work.busy(l) }
+
+// scanEnded remembers why the last scan of a location failed; nil forgets it.
+func (v *live) scanEnded(l index.Location, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err == nil {
+		delete(v.failed, l)
+		return
+	}
+	v.failed[l] = err
+}
+
+// scanFailed says in words why the last scan of a location failed, "" if it didn't.
+func (v *live) scanFailed(l index.Location) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err := v.failed[l]; err != nil {
+		return "the last scan failed: " + humane(err).Error()
+	}
+	return ""
+}
 
 func (v *live) syncing(l index.Location) bool {
 	v.mu.Lock()

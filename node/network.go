@@ -36,6 +36,8 @@ const (
 	// Of two devices that connect, one begins to talk; the other only if it doesn't.
 	talkGrace   = 3 * time.Second
 	talkTimeout = 2 * time.Minute
+
+	maxListenAddrs = 8 // of a device that says where it listens
 )
 
 // listen makes the libp2p host behind its guard. The port of the last start is tried first, so that addresses that
@@ -210,7 +212,8 @@ func (n *Node) identified(e event.EvtPeerIdentificationCompleted) {
 		return
 	}
 	if d, err := wire.DeviceOf(e.Peer); err == nil {
-		for _, a := range n.reach.Announce(e.ListenAddrs)[:min(8, len(n.reach.Announce(e.ListenAddrs)))] {
+		addrs := n.reach.Announce(e.ListenAddrs)
+		for _, a := range addrs[:min(maxListenAddrs, len(addrs))] {
 			n.keep(n.st.AddAddress(n.ctx, d, a.String(), time.Time{}))
 		}
 	}

@@ -84,7 +84,7 @@ func Open(cfg Config) (*Node, error) {
 	}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	n.work = newWork(n.ctx)
-	n.view = view{st: st, live: &live{n: n, moving: map[movement]Progress{}}}
+	n.view = view{st: st, live: &live{n: n, moving: map[movement]Progress{}, failed: map[index.Location]error{}}}
 	if err := n.open(); err != nil {
 		n.cancel(errClosing)
 		return nil, humane(errors.Join(fmt.Errorf("open %s: %w", cfg.Dir, err), st.Close()))

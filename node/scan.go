@@ -96,7 +96,6 @@ type scanning struct {
 	started time.Time
 
 	walk    *scan.Scan
-	walked  bool // the walk ended without an error
 	commit  store.CommitResult
 	hold    []int64 // roots of what waits for a second scan
 	holdSum int64
@@ -142,7 +141,6 @@ func (s *scanning) changes(ctx context.Context) iter.Seq2[index.Change, error] {
 				return
 			}
 		}
-		s.walked = true
 		missing, err := s.decide(ctx)
 		if err != nil {
 			yield(index.Change{}, err)
@@ -224,9 +222,13 @@ func (s *scanning) result(ctx context.Context, err error) (ScanResult, error) {
 	case errors.Is(err, scan.ErrRootUnreadable):
 		state.State, state.Detail = api.StateUnreadable, err.Error()
 	default:
+		if ctx.Err() == nil {
+			s.n.live.scanEnded(s.loc, err)
+		}
 		s.n.endReport(s.loc, api.PhaseScan, err)
 		return ScanResult{}, err
 	}
+	s.n.live.scanEnded(s.loc, nil)
 	if err != nil {
 		state.Held, state.HeldCount = s.last.Held, s.last.HeldCount
 	}

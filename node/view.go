@@ -232,8 +232,13 @@ func (v *view) describeOwn(ctx context.Context, s *syncer.Situation, out *Locati
 			out.State = api.StateNever
 		}
 	}
-	if v.live != nil && v.live.scanning(s.Location) {
-		out.State = api.StateScanning
+	if v.live != nil {
+		if why := v.live.scanFailed(s.Location); why != "" {
+			out.Detail = why
+		}
+		if v.live.scanning(s.Location) {
+			out.State = api.StateScanning
+		}
 	}
 	v.describeTwin(ctx, s.Location, out)
 	return nil
@@ -322,6 +327,9 @@ func notes(s *Status) []string {
 			out = append(out, fmt.Sprintf("%s can't be read: %s; its index is kept", l.Name, l.Detail))
 		case api.StateFrozen:
 			out = append(out, fmt.Sprintf("%s of %s is frozen: %s", l.Name, l.Device, l.Detail))
+		}
+		if l.Own && l.Detail != "" && (l.State == api.StateCurrent || l.State == api.StateNever) && l.Root != "" {
+			out = append(out, l.Name+": "+l.Detail)
 		}
 		if l.HeldDeletions > 0 {
 			out = append(out, fmt.Sprintf("%s: %d entries are gone; they are deleted from the index when a second scan agrees (peerdex scan %s)",
