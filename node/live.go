@@ -64,12 +64,15 @@ func (v *live) scanEnded(l index.Location, err error) {
 	v.failed[l] = err
 }
 
+// lastScanFailed begins the detail of a location whose last scan failed, also while the next one is under way.
+const lastScanFailed = "the last scan failed: "
+
 // scanFailed says in words why the last scan of a location failed, "" if it didn't.
 func (v *live) scanFailed(l index.Location) string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if err := v.failed[l]; err != nil {
-		return "the last scan failed: " + humane(err).Error()
+		return lastScanFailed + humane(err).Error()
 	}
 	return ""
 }

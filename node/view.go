@@ -328,7 +328,7 @@ func notes(s *Status) []string {
 		case api.StateFrozen:
 			out = append(out, fmt.Sprintf("%s of %s is frozen: %s", l.Name, l.Device, l.Detail))
 		}
-		if l.Own && l.Detail != "" && (l.State == api.StateCurrent || l.State == api.StateNever) && l.Root != "" {
+		if strings.HasPrefix(l.Detail, lastScanFailed) {
 			out = append(out, l.Name+": "+l.Detail)
 		}
 		if l.HeldDeletions > 0 {
