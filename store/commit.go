@@ -42,12 +42,12 @@ type CommitResult struct {
 // chunks before it stay, the rest is rolled back, and "as of" does not move. One Commit of a location runs at a time.
 func (s *Store) Commit(ctx context.Context, l index.Location, changes iter.Seq2[index.Change, error], opt CommitOptions) (CommitResult, error) {
 	w := &committer{s: s, opt: opt, ctx: ctx}
-	err := s.writeLocation(ctx, l, func(c *conn) error {
+	err := s.writeLocation(ctx, l, func(c *conn, beside reader) error {
 		var err error
 		if w.rows, err = newFreshRows(c); err != nil {
 			return err
 		}
-		w.c, w.tree = c, newTreeWriter(c)
+		w.c, w.tree = c, newTreeWriter(c, beside, s.limits.besideLeaves)
 		if err := w.all(changes); err != nil {
 			return errors.Join(err, c.rollback())
 		}
@@ -260,7 +260,7 @@ func (w *committer) update(old, e *index.Entry) error {
 	}
 	e.Seq = w.seq()
 	w.put++
-	w.tree.touch(e.ID)
+	w.tree.put(e)
 	if err := w.c.run(updateEntrySQL, entryArgs(nil, e)...); err != nil || e.Parent == old.Parent || e.Kind != index.KindDir {
 		return err
 	}
