@@ -26,6 +26,10 @@ type (
 	Query = api.Query
 	// Hit is one entry found or listed.
 	Hit = api.Hit
+	// EntryRequest asks for one entry.
+	EntryRequest = api.EntryRequest
+	// Entry is all that is known of one entry.
+	Entry = api.Entry
 	// ListRequest asks for the entries of one folder.
 	ListRequest = api.ListRequest
 	// Listing is one page of a folder.

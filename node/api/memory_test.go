@@ -77,6 +77,10 @@ func (m *memory) List(_ context.Context, r api.ListRequest) (api.Listing, error)
 	return api.Listing{Device: r.Device, Path: r.Path, Entries: m.hits, Next: r.After}, m.ask(r)
 }
 
+func (m *memory) Entry(_ context.Context, r api.EntryRequest) (api.Entry, error) {
+	return api.Entry{Hit: sampleHit("/" + badName), LocationName: "docs", Hash: []byte{1}, Seq: 9}, m.ask(r)
+}
+
 func (m *memory) AddLocation(_ context.Context, r api.AddRequest) (api.Location, error) {
 	return sampleLocation(r.Path), m.ask(r)
 }

@@ -72,8 +72,11 @@ func (s *server) routes() map[string]handler {
 		"GET /v1/search":             s.search,
 		"POST /v1/search":            s.searchBody,
 		"GET /v1/list":               s.list,
+		"GET /v1/entries":            s.entryByPath,
 		"GET /v1/events":             s.events,
 		"POST /v1/shutdown":          s.shutdown,
+
+		"GET /v1/entries/{owner}/{location}/{id}": s.entryByID,
 	}
 }
 

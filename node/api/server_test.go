@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/node/api"
 	"github.com/peerdex/peerdex/node/api/client"
 	"github.com/peerdex/peerdex/test/harness"
@@ -43,6 +44,10 @@ func serve(t *testing.T, m *memory, opts api.ServerOptions) (*client.Client, *ht
 // TestRoundTrip makes every call through a socket: the backend must be asked what the caller asked, and the caller
 // must get what the backend answered.
 func TestRoundTrip(t *testing.T) {
+	full := api.Query{
+		Text: "a", Ext: []string{"b"}, Kind: []string{"c", "d"}, Location: []string{"e"}, Modified: []string{"f"}, Name: []string{"g"},
+		On: []string{"h"}, Path: []string{"/" + badName}, Size: []string{"i"}, Type: []string{"j"}, Sort: "size-", After: "k", Limit: 5,
+	}
 	long := api.Query{Text: strings.Repeat("word ", 2000), Ext: []string{"pdf"}, Limit: 5}
 	for _, tc := range []struct {
 		name  string
@@ -84,6 +89,15 @@ func TestRoundTrip(t *testing.T) {
 			return collect(c.Search(ctx, api.Query{Text: "a b ext:pdf " + badName, On: []string{"nas", "x"}, Size: []string{">1M"}, Limit: 5}))
 		}, api.Query{Text: "a b ext:pdf " + badName, On: []string{"nas", "x"}, Size: []string{">1M"}, Limit: 5},
 			[]api.Hit{sampleHit("/" + badName), sampleHit("/b")}},
+		{"every field of a search", func(ctx context.Context, c *client.Client) (any, error) { return collect(c.Search(ctx, full)) }, full,
+			[]api.Hit{sampleHit("/" + badName), sampleHit("/b")}},
+		{"entry by path", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Entry(ctx, api.EntryRequest{Device: "nas", Path: "/" + badName})
+		}, api.EntryRequest{Device: "nas", Path: "/" + badName}, api.Entry{Hit: sampleHit("/" + badName), LocationName: "docs", Hash: []byte{1}, Seq: 9}},
+		{"entry by id", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Entry(ctx, api.EntryRequest{Owner: index.DeviceID{1}, Location: index.LocationID{2}, EntryID: 7})
+		}, api.EntryRequest{Owner: index.DeviceID{1}, Location: index.LocationID{2}, EntryID: 7},
+			api.Entry{Hit: sampleHit("/" + badName), LocationName: "docs", Hash: []byte{1}, Seq: 9}},
 		{"long search", func(ctx context.Context, c *client.Client) (any, error) { return collect(c.Search(ctx, long)) }, long,
 			[]api.Hit{sampleHit("/" + badName), sampleHit("/b")}},
 	} {
@@ -179,6 +193,8 @@ func TestRefusals(t *testing.T) {
 		{name: "bad query string", method: "GET", path: "/v1/search?q=%zz", status: 400, code: api.CodeUsage},
 		{name: "bad keep", method: "DELETE", path: "/v1/locations/x?keep=maybe", status: 400, code: api.CodeUsage},
 		{name: "bad cursor", method: "GET", path: "/v1/list?after=%25", status: 400, code: api.CodeUsage},
+		{name: "bad location of an entry", method: "GET", path: "/v1/entries/x/y/1", status: 400, code: api.CodeUsage},
+		{name: "entry 0", method: "GET", path: "/v1/entries/" + index.DeviceID{1}.String() + "/" + index.LocationID{2}.String() + "/0", status: 400, code: api.CodeUsage},
 		{name: "no such route", method: "GET", path: "/v2/status", status: 404, code: api.CodeNotFound},
 		{name: "no such method", method: "PUT", path: "/v1/status", status: 404, code: api.CodeNotFound},
 		{name: "shutdown not offered", method: "POST", path: "/v1/shutdown", status: 403, code: api.CodeDenied},

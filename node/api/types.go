@@ -96,11 +96,20 @@ func (l *Location) Ref() index.Location { return index.Location{Owner: l.Owner, 
 type Query struct {
 	Text     string   `json:"q"`
 	Ext      []string `json:"ext,omitempty"`
-	Size     []string `json:"size,omitempty"`
+	Kind     []string `json:"kind,omitempty"`
+	Location []string `json:"location,omitempty"` // names of locations
 	Modified []string `json:"modified,omitempty"`
+	Name     []string `json:"name,omitempty"`
+	On       []string `json:"on,omitempty"` // device names
+	Path     []string `json:"path,omitempty"`
+	Size     []string `json:"size,omitempty"`
 	Type     []string `json:"type,omitempty"`
-	On       []string `json:"on,omitempty"`    // device names
-	Limit    int      `json:"limit,omitempty"` // 0 = no limit
+	// Sort is "name", "size" or "modified", with a "-" behind it the other way round. "" is location by location: own
+	// ones first, then by device; in each by entry ID, which is about the order in which entries were first seen. So are
+	// entries that are equal in what they are sorted by.
+	Sort  string `json:"sort,omitempty"`
+	After string `json:"after,omitempty"` // the Next of a hit: go on behind it
+	Limit int    `json:"limit,omitempty"` // 0 = no limit
 }
 
 // Hit is one entry found or listed.
@@ -115,13 +124,35 @@ type Hit struct {
 	Location index.LocationID `json:"location"`
 	EntryID  int64            `json:"entry_id"`
 	AsOf     time.Time        `json:"as_of,omitzero"`
+	// Next is set by a search, on the hit with which its limit was reached: the After of a query that goes on.
+	Next string `json:"next,omitempty"`
+}
+
+// EntryRequest asks for one entry: by device and path, or by its name in the whole library.
+type EntryRequest struct {
+	Device string `json:"device,omitempty"` // name, unique prefix of a name or of an id
+	Path   string `json:"path,omitempty"`   // absolute on the device
+
+	Owner    index.DeviceID   `json:"owner,omitzero"`
+	Location index.LocationID `json:"location,omitzero"`
+	EntryID  int64            `json:"entry_id,omitempty"` // 0 = by device and path
+}
+
+// Entry is all that is known of one entry.
+type Entry struct {
+	Hit          Hit    `json:"hit"`
+	LocationName string `json:"location_name"`
+	Children     int64  `json:"children,omitempty"` // entries in a folder, not counting those further below
+	Hash         []byte `json:"hash,omitempty"`     // of its content, when known
+	Attrs        []byte `json:"attrs,omitempty"`    // of the application that feeds the location
+	Seq          int64  `json:"seq"`                // of its last change
 }
 
 // ListRequest asks for the entries of one folder.
 type ListRequest struct {
 	Device string `json:"device"`          // name, unique prefix of a name or of an id
 	Path   string `json:"path"`            // absolute on the device; "" or "/" lists its locations
-	After  string `json:"after,omitempty"` // name after which the page starts
+	After  string `json:"after,omitempty"` // name after which the page starts, or the Next of the page before
 	Limit  int    `json:"limit,omitempty"` // 0 = 1000
 }
 
@@ -267,6 +298,7 @@ type Reader interface {
 	Locations(ctx context.Context) ([]Location, error)
 	Search(ctx context.Context, q Query) iter.Seq2[Hit, error]
 	List(ctx context.Context, r ListRequest) (Listing, error)
+	Entry(ctx context.Context, r EntryRequest) (Entry, error)
 	Check(ctx context.Context, r CheckRequest) ([]CheckResult, error) // returns when done; damage is no error
 }
 
