@@ -162,7 +162,7 @@ func (n *Node) Start(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("start: %w", err), h.Close())
 	}
 	for _, run := range []func(context.Context) error{
-		n.keeper.Run, n.mdns.Run, n.syncer.Run, watch, n.announcer, n.gossiper,
+		n.keeper.Run, n.mdns.Run, n.syncer.Run, watch, n.announcer, n.gossiper, n.pruner,
 		func(ctx context.Context) error { n.scanLoop(ctx); return nil },
 		func(ctx context.Context) error {
 			return discovery.WatchNetwork(ctx, 0, func() { n.keeper.Kick() })
