@@ -60,7 +60,7 @@ func (n *Node) renew(ctx context.Context, res *CheckResult) error {
 	if err != nil {
 		return err
 	}
-	err = n.st.Renew(ctx, l, heard[l])
+	err = n.st.Renew(ctx, l)
 	if err == nil {
 		err = n.st.SetScanState(ctx, l.ID, store.ScanState{State: api.StateNever})
 	}

@@ -129,6 +129,9 @@ func (s *Store) open() error {
 		return err
 	}
 	defer s.steps.passed("open: done")
+	if err := s.takeUp(context.Background()); err != nil {
+		return err
+	}
 	return s.deleteLeftovers()
 }
 
@@ -267,7 +270,8 @@ func schema(name string) string {
 	return string(b)
 }
 
+// exists reports whether a file is there. One that can't be looked at is not missing.
 func exists(path string) bool {
 	_, err := os.Stat(path)
-	return err == nil
+	return !errors.Is(err, os.ErrNotExist)
 }

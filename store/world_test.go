@@ -539,7 +539,7 @@ func (w *world) amend() error {
 	return w.record()
 }
 
-// second makes another location and drops it.
+// second makes another location, takes it back, and drops it.
 func (w *world) second() error {
 	ctx := context.Background()
 	if err := w.leftover(); err != nil {
@@ -548,6 +548,24 @@ func (w *world) second() error {
 	l, err := w.owner.Create(ctx, testLibrary, index.Record{Name: "second", Root: "/second", Platform: "linux"})
 	if err != nil {
 		return err
+	}
+	if _, err := w.owner.Commit(ctx, l, changes(put("a/b", 1), put("c", 1), del("c")), CommitOptions{AsOf: time.Now}); err != nil {
+		return err
+	}
+	was, err := readState(w.owner, l)
+	if err != nil {
+		return err
+	}
+	if err := takeBack(ctx, w.owner, w.owner, l, 2, nil); err != nil {
+		return err
+	}
+	is, err := readState(w.owner, l)
+	if err != nil {
+		return err
+	}
+	h := is.head
+	if h.Epoch.Counter != was.head.Epoch.Counter+1 || h.Seq <= was.head.Seq || h.NextID < was.head.NextID || !slices.Equal(is.rows, was.rows) {
+		return fmt.Errorf("violation: from %v\n%s to %v\n%s", was.head, was.text(), h, is.text())
 	}
 	return w.owner.Drop(ctx, l)
 }
