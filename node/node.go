@@ -58,6 +58,7 @@ type Node struct {
 	batches *batch.Server
 	headsOf *heads.Server
 	talks   *talks
+	losses  *losses
 
 	mu      sync.Mutex
 	started bool
@@ -111,7 +112,7 @@ func (n *Node) open() error {
 		return err
 	}
 	n.syncer = syncer.New(syncer.Config{Situations: n.replicas, Do: n.sync, Log: n.log})
-	n.talks = newTalks()
+	n.talks, n.losses = newTalks(), newLosses()
 	n.window = pair.NewWindow(pair.WindowConfig{Config: n.wire(), Self: n.st.Self(), Admitter: admitter{n}})
 	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}})
 	n.headsOf = heads.NewServer(n.headsConfig())
