@@ -146,17 +146,8 @@ func (n *Node) hear(ctx context.Context, from index.DeviceID, a *heads.Announced
 	if n.verifyHead(&a.Head) != nil || rec.UnmarshalBinary(a.Record) != nil {
 		return nil
 	}
-	var before *store.Heard
-	for i := range known {
-		if known[i].Device == from {
-			before = &known[i]
-		}
-	}
 	said := store.Heard{Device: from, Head: a.Head, Record: a.Record, Horizon: a.Horizon, Held: a.Held, At: time.Now()}
-	news := before == nil || before.Head != a.Head || before.Held != a.Held || before.Horizon != a.Horizon
-	if before != nil && retired(*before) && rec.Retired != index.Retired {
-		news = false // its owner lost that knowledge, and gets it back from us
-	}
+	news := isNews(&said, known)
 	if l.Owner == n.st.Self() {
 		if news {
 			if err := n.st.SetHeard(ctx, said); err != nil {
@@ -185,6 +176,20 @@ func (n *Node) hear(ctx context.Context, from index.DeviceID, a *heads.Announced
 		}
 	}
 	return n.st.SetHeard(ctx, said)
+}
+
+// isNews reports whether a device said something else than before. That a location was removed is not forgotten: its owner
+// lost that knowledge, and gets it back from us.
+func isNews(said *store.Heard, known []store.Heard) bool {
+	at := slices.IndexFunc(known, func(h store.Heard) bool { return h.Device == said.Device })
+	if at < 0 {
+		return true
+	}
+	before := &known[at]
+	if retired(*before) && !retired(*said) {
+		return false
+	}
+	return before.Head != said.Head || before.Held != said.Held || before.Horizon != said.Horizon
 }
 
 // judge freezes a location when its owner signed two heads that can't both be true, and thaws it at a higher epoch.

@@ -288,35 +288,32 @@ func unavailable(l *Location) *Error {
 	return &Error{Code: api.CodeUnavailable, Title: "the index of " + l.Name + " is lost on this device", Detail: l.Detail, Hint: "peerdex status"}
 }
 
-// repairOwn takes a damaged own location back from a device that is connected, or begins it anew if there is none. One
-// that an application feeds begins anew only if nobody can have it, since nothing brings its entries back then.
+// repairOwn takes a damaged own location back from a device that is connected, or begins it anew if there is none, or if
+// that device got the damage too. One that an application feeds begins anew only if nobody can have it, since nothing
+// brings its entries back then.
 func (n *Node) repairOwn(ctx context.Context, res *CheckResult) error {
 	l := res.Location.Ref()
-	sits, err := n.situations(ctx)
-	if err != nil {
-		return err
-	}
-	var p syncer.Plan
-	if at := slices.IndexFunc(sits, func(s syncer.Situation) bool { return s.Location == l }); at >= 0 {
-		sits[at].Held = nil
-		p = syncer.Decide(&sits[at])
-	}
 	fed := res.Location.Root == ""
-	if !p.Provider.IsZero() {
-		from := n.lib.name(p.Provider)
-		err := n.takeBack(ctx, l, p, true)
-		switch {
-		case err == nil:
-			res.Repaired, res.Hint = true, "its index was taken back from "+from
-			return n.scanRepaired(ctx, res)
-		case ctx.Err() != nil:
+	from, err := n.takeBackNow(ctx, l)
+	switch {
+	case ctx.Err() != nil:
+		return err
+	case from != "" && err == nil:
+		res.Repaired, res.Hint = true, "its index was taken back from "+from
+		if err := n.scanRepaired(ctx, res); err != nil {
 			return err
 		}
-		n.log.Warn("take back", "location", l, "from", from, "error", err)
-		if fed {
-			res.Hint = "taking its index back from " + from + " did not work, so it stays as it is: " + humane(err).Error()
-			return nil
+		// What came of the damage before it was found may have been signed, too.
+		err := n.st.CheckLocation(ctx, l, store.CheckOptions{Deep: true})
+		if fed || !errors.Is(err, store.ErrCorrupt) {
+			return err
 		}
+		n.log.Warn("what was taken back is damaged too", "location", l, "from", from, "error", err)
+	case from != "" && fed:
+		res.Hint = "taking its index back from " + from + " did not work, so it stays as it is: " + humane(err).Error()
+		return nil
+	case err != nil:
+		n.log.Warn("take a location back", "location", l, "from", from, "error", err)
 	}
 	if fed && !n.nobodyHolds(ctx, l) {
 		res.Hint = "connect a device that holds a copy of it: only from there its entries can come back"
@@ -336,6 +333,25 @@ func (n *Node) repairOwn(ctx context.Context, res *CheckResult) error {
 		res.Hint += "; the application that feeds it has to do so from the beginning"
 	}
 	return n.scanRepaired(ctx, res)
+}
+
+// takeBackNow takes an own location back whatever state it is in, and returns the name of the device that it came from, or
+// was to come from; "" if none is connected.
+func (n *Node) takeBackNow(ctx context.Context, l index.Location) (from string, err error) {
+	sits, err := n.situations(ctx)
+	if err != nil {
+		return "", err
+	}
+	at := slices.IndexFunc(sits, func(s syncer.Situation) bool { return s.Location == l })
+	if at < 0 {
+		return "", nil
+	}
+	sits[at].Held = nil
+	p := syncer.Decide(&sits[at])
+	if p.Provider.IsZero() {
+		return "", nil
+	}
+	return n.lib.name(p.Provider), n.takeBack(ctx, l, p, true)
 }
 
 // scanRepaired scans the folder of a repaired location, if it has one.

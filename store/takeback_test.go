@@ -330,3 +330,42 @@ func TestFilesAreUsedAgainWithoutNodeDB(t *testing.T) {
 		t.Errorf("the next generation: %s, %v; four were used", filepath.Base(path), err)
 	}
 }
+
+// TestOlderNodeDB brings back a node.db from before a location got another file. That file is used, not deleted.
+func TestOlderNodeDB(t *testing.T) {
+	dir := t.TempDir()
+	owner, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLocationIn(t, owner)
+	if err := owner.Close(); err != nil {
+		t.Fatal(err)
+	}
+	node := filepath.Join(dir, "node.db")
+	old, err := os.ReadFile(node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if owner, err = Open(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := owner.Renew(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	is := commit(t, owner, l, put("a", 1))
+	if err := errors.Join(owner.Close(), os.WriteFile(node, old, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	owner = openStore(t, dir)
+	held, err := owner.Held(t.Context(), l)
+	if err != nil || held.Head != is.Head {
+		t.Fatalf("was %+v, is %+v, %v", is.Head, held.Head, err)
+	}
+	if err := owner.Renew(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	if path, err := owner.LocationFile(t.Context(), l); err != nil || path != owner.locationPath(l, 3) {
+		t.Errorf("the third file is %s, %v", path, err)
+	}
+}
