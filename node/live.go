@@ -84,6 +84,13 @@ func (v *live) syncing(l index.Location) bool {
 	return ok
 }
 
+// provider is the device from which a location is being fetched.
+func (v *live) provider(l index.Location) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.moving[movement{l, api.PhaseFetch}].Provider
+}
+
 // status adds what a running node knows of itself.
 func (v *live) status(s *Status) {
 	n := v.n

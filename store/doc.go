@@ -10,13 +10,15 @@
 //
 // [Store.Commit] takes changes in a stream and commits them in chunks. Each chunk is one transaction of rows, dead
 // runs, counters and the head, signed with the device's key ([Store.Identity]); whoever reads the file at any
-// moment sees rows that are under a signed head.
+// moment sees rows that are under a signed head. If the file is lost, [Store.TakeBack] brings the location back from a
+// device that holds a replica, and [Store.Renew] begins it anew; both under a new epoch.
 //
 // # Replicas
 //
 // A replica moves from head to head. [Store.Intake] takes the pages of a transfer, keeps what a restart needs in
 // staging/, and puts all of it in place at once: a delta in one transaction, a first sync as a new generation of the
-// file. Generation numbers are never reused, and a file is never renamed over one that may be open.
+// file. Generation numbers are never reused, and a file is never renamed over one that may be open. [Store.Prune] forgets
+// old deletions, of own locations too.
 //
 // # Snapshots
 //

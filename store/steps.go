@@ -14,6 +14,8 @@ type limits struct {
 	searchIDs int64 // rows of such a part, about
 	sortPage  int   // entries that a sorted search passes on at a time
 	stall     time.Duration
+
+	minDead, maxDead int64 // dead runs that a location may keep
 }
 
 // steps are the points between which a change of the disk can break off. In production it is nil and costs a

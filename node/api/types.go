@@ -58,12 +58,13 @@ const (
 	StateScanning   = "scanning"    // own: a scan is under way
 	StateNever      = "never"       // own: not scanned yet; replica: nothing received yet
 	StateAway       = "volume away" // own: the root is missing or empty; rows are kept
-	StateSyncing    = "syncing"     // replica: a transfer is under way
+	StateSyncing    = "syncing"     // replica: a transfer is under way; own: its lost index is taken back
 	StateBehind     = "behind"      // replica: a newer head is known
 	StateRetired    = "retired"     // removed by its owner
 	StateArchived   = "archived"    // removed by its owner, kept as it was
 	StateFrozen     = "frozen"      // the owner signed two heads that cannot both be true
 	StateUnreadable = "unreadable"  // own: the root can't be read; rows are kept
+	StateLost       = "lost"        // own: its index on this device is gone or damaged; no file in the folder is concerned
 )
 
 // Location is a folder tree of one device.
@@ -198,7 +199,7 @@ type ScanResult struct {
 type CheckRequest struct {
 	Location string `json:"location,omitempty"` // name, path or id, or DEVICE:NAME; "" = all
 	Deep     bool   `json:"deep,omitempty"`     // read and hash every row, and compare the indexes with the rows
-	Repair   bool   `json:"repair,omitempty"`   // fetch damaged replicas again, and begin damaged own indexes anew
+	Repair   bool   `json:"repair,omitempty"`   // fetch damaged replicas again; take lost own indexes back, or begin them anew
 }
 
 // CheckResult is what the check of one location found.
@@ -207,7 +208,7 @@ type CheckResult struct {
 	OK       bool          `json:"ok"`
 	Problems []string      `json:"problems"` // what is wrong, empty when OK
 	Hint     string        `json:"hint,omitempty"`
-	Repaired bool          `json:"repaired,omitempty"` // replica: deleted, to be fetched again; own: begun anew and scanned
+	Repaired bool          `json:"repaired,omitempty"` // replica: deleted, to be fetched again; own: taken back or begun anew, and scanned
 	Duration time.Duration `json:"duration"`           // ns
 }
 
@@ -264,6 +265,8 @@ const (
 	EventBulkIndexComplete  = "index.complete"      // data: Location; an own commit of any size ended
 	EventLocationUpdated    = "location.updated"    // data: Location; a replica reached a head, or a state changed
 	EventLocationRemoved    = "location.removed"    // data: Location
+	EventLocationLost       = "location.lost"       // data: Location; the index of an own location is gone or damaged
+	EventLocationTakenBack  = "location.taken_back" // data: Location; an own one's index came back from another device
 	EventScanProgress       = "scan.progress"       // data: Progress, at most 10 a second
 	EventTransferProgress   = "transfer.progress"   // data: Progress, at most 10 a second
 	EventDeviceConnected    = "device.connected"    // data: Device
