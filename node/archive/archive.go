@@ -16,9 +16,6 @@ const Format = 1
 // MaxLocations bounds the locations of one file.
 const MaxLocations = 4096
 
-// MediaType is the media type of the file.
-const MediaType = "application/zstd"
-
 const (
 	maxManifest = 1 << 20 // bytes
 	maxWindow   = 8 << 20 // bytes; what RFC 8878 asks of every decoder
