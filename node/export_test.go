@@ -134,7 +134,9 @@ func TestExportIsCarried(t *testing.T) {
 
 	// The third hears from laptop that it holds them, though nas is off; and takes what laptop exports.
 	third.start()
-	eventually(t, "third has photos from laptop", func() bool { return third.known(photos).Seq == photos.Seq })
+	eventually(t, "third has all from laptop", func() bool {
+		return third.known(photos).Seq == photos.Seq && third.known(films).Seq == films.Seq
+	})
 	third.stop()
 	relayed := laptop.export("nas:")
 	laptop.stop()

@@ -44,3 +44,33 @@ func TestExportOfReadOnlyStore(t *testing.T) {
 		t.Errorf("left in staging: %v", left)
 	}
 }
+
+// TestImportEndsTransfers imports a location of which a transfer was begun: nothing of it stays.
+func TestImportEndsTransfers(t *testing.T) {
+	owner, replica := newStore(t), newStore(t)
+	l := newLocationIn(t, owner)
+	commit(t, owner, l, put("a", 1))
+	held, err := owner.Held(t.Context(), l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := replica.Intake(t.Context(), l, held.Head.Epoch, index.ModeFull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := in.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(staged(t, replica)) == 0 {
+		t.Fatal("the transfer left nothing to take up")
+	}
+	for _, v := range variants {
+		if _, err := take(t.Context(), owner, replica, l, v); err != nil {
+			t.Fatal(err)
+		}
+		if left := staged(t, replica); len(left) != 0 {
+			t.Errorf("%v: left in staging: %v", v, left)
+		}
+		equal(t, owner, replica, l)
+	}
+}
