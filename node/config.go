@@ -42,6 +42,12 @@ type (
 	CheckRequest = api.CheckRequest
 	// CheckResult is what the check of one location found.
 	CheckResult = api.CheckResult
+	// ExportRequest asks for a location, or all of a device, as a file.
+	ExportRequest = api.ExportRequest
+	// ImportResult is what became of a file.
+	ImportResult = api.ImportResult
+	// ImportedLocation is what became of one location of a file.
+	ImportedLocation = api.ImportedLocation
 	// ScanRequest scans now.
 	ScanRequest = api.ScanRequest
 	// ScanResult is what a scan found.

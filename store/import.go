@@ -79,6 +79,9 @@ func (s *Store) importing(ctx context.Context, l index.Location, path string, he
 			err = fmt.Errorf("%v: %w", v, index.ErrInvalid)
 		}
 	}
+	if err == nil {
+		err = s.dropStaging(l) // of a transfer that was not finished: it leads to where the replica no longer is
+	}
 	if err = errors.Join(err, removeDB(path)); err != nil {
 		return fmt.Errorf("import %v: %w", v, err)
 	}

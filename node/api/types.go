@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"iter"
 	"time"
 
@@ -239,9 +240,10 @@ type JoinResult struct {
 
 // Phases of a [Progress].
 const (
-	PhaseScan  = "scan"  // walking and committing an own location
-	PhaseFetch = "fetch" // receiving rows
-	PhaseApply = "apply" // putting what was received in place
+	PhaseScan   = "scan"   // walking and committing an own location
+	PhaseFetch  = "fetch"  // receiving rows
+	PhaseApply  = "apply"  // putting what was received in place
+	PhaseImport = "import" // taking a location from an exported file
 )
 
 // Progress is the state of a scan or of a transfer.
@@ -303,6 +305,7 @@ type Reader interface {
 	List(ctx context.Context, r ListRequest) (Listing, error)
 	Entry(ctx context.Context, r EntryRequest) (Entry, error)
 	Check(ctx context.Context, r CheckRequest) ([]CheckResult, error) // returns when done; damage is no error
+	Export(ctx context.Context, r ExportRequest, w io.Writer) error   // writes a file as package archive describes it
 }
 
 // Backend is what the API serves: the node. The client implements it too, so that a program can speak to a node in
@@ -316,7 +319,8 @@ type Backend interface {
 	WaitInvite(ctx context.Context, id string) (InviteOutcome, error) // returns when joined, expired or cancelled
 	CancelInvite(ctx context.Context, id string) error
 	Join(ctx context.Context, r JoinRequest) (JoinResult, error)
-	Events(ctx context.Context) iter.Seq2[Event, error] // from now on, until ctx ends
+	Events(ctx context.Context) iter.Seq2[Event, error]            // from now on, until ctx ends
+	Import(ctx context.Context, r io.Reader) (ImportResult, error) // takes a file that Export wrote; what it refuses is no error
 }
 
 // Error is an error that crosses the API: what happened, in words for people, and a code for programs.
