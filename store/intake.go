@@ -7,12 +7,14 @@ import (
 	"fmt"
 
 	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/index/proof"
 )
 
 // Kinds of staging files.
 const (
 	stageFull  = "full"  // becomes a generation
 	stageDelta = "delta" // is applied to the generation in use
+	stageTree  = "tree"  // the same, found by the hash tree; see Store.Reconcile
 )
 
 // A delta of at most this many rows and runs is kept in memory until it is applied; a larger one goes to staging.
@@ -40,6 +42,10 @@ type Intake struct {
 	rows  []index.Entry
 	dead  []index.DeadRun
 	done  bool
+
+	held   index.Head   // where the replica stands; transfers by the tree only, as what follows
+	gone   []proof.Span // ids of which all rows are to be deleted
+	leaves []int64      // to be hashed anew
 }
 
 // Intake begins or resumes a transfer of a replica at the given epoch. Mode [index.ModeDelta] changes the replica held,
@@ -180,6 +186,8 @@ func (in *Intake) Put(ctx context.Context, p *index.Page, next index.Token, done
 		}
 	case in.kind == stageDelta && in.stage != nil:
 		err = in.flush()
+	case in.kind == stageTree:
+		err = in.spill(done)
 	}
 	if err != nil || !done {
 		return err
@@ -250,12 +258,15 @@ func insertDead(c *conn, d index.DeadRun) error {
 }
 
 // upsert puts rows whose seq is higher than what is there, and returns how many ids are new.
-func upsert(c *conn, rows []index.Entry) (int64, error) {
+func upsert(c *conn, rows []index.Entry) (int64, error) { return putRows(c, rows, updateNewerSQL) }
+
+// putRows updates the rows that are there, inserts the others, and returns how many ids are new.
+func putRows(c *conn, rows []index.Entry, update string) (int64, error) {
 	var added int64
 	args := make([]driver.Value, 0, 10)
 	for i := range rows {
 		args = entryArgs(args[:0], &rows[i])
-		n, err := c.exec(updateNewerSQL, args...)
+		n, err := c.exec(update, args...)
 		if err != nil {
 			return 0, err
 		}
@@ -382,7 +393,7 @@ func (in *Intake) applyDelta(ctx context.Context, p *index.Page) error {
 }
 
 func (in *Intake) applyRows(c *conn, p *index.Page) error {
-	m, err := in.expectBase(c)
+	m, err := in.expectBase(c, p)
 	if err != nil {
 		return err
 	}
@@ -390,13 +401,20 @@ func (in *Intake) applyRows(c *conn, p *index.Page) error {
 		return err
 	}
 	count := m.head.Count
-	form := newDeltaShape(c)
+	form, tree := newDeltaShape(c), newTreeWriter(c)
 	for i := range in.rows {
 		if err := form.coming(&in.rows[i]); err != nil {
 			return invalidRows(err)
 		}
 	}
-	added, err := upsert(c, in.rows)
+	update := updateNewerSQL
+	if in.kind == stageTree {
+		if count, err = in.applyFound(c, tree, &m); err != nil {
+			return err
+		}
+		update = updateEntrySQL // seqs of another epoch say nothing
+	}
+	added, err := putRows(c, in.rows, update)
 	if err != nil {
 		return err
 	}
@@ -404,7 +422,6 @@ func (in *Intake) applyRows(c *conn, p *index.Page) error {
 	if err := in.s.steps.at("apply: write dead runs"); err != nil {
 		return err
 	}
-	tree := newTreeWriter(c)
 	for i := range in.rows {
 		tree.touch(in.rows[i].ID)
 	}
@@ -421,7 +438,7 @@ func (in *Intake) applyRows(c *conn, p *index.Page) error {
 		}
 		count -= n
 	}
-	if err := form.finish(in.dead); err != nil {
+	if err := errors.Join(form.finish(in.dead), form.gone(in.gone)); err != nil {
 		return invalidRows(err)
 	}
 	if err := in.s.steps.at("apply: write tree"); err != nil {
@@ -440,33 +457,32 @@ func (in *Intake) applyStaged(c *conn, p *index.Page) error {
 	if err := stage.close(); err != nil {
 		return err
 	}
-	if err := c.run("ATTACH ? AS staged", in.s.stagingPath(in.loc, stageDelta)); err != nil {
+	if err := c.run("ATTACH ? AS staged", in.s.stagingPath(in.loc, in.kind)); err != nil {
 		return fmt.Errorf("attach staging: %w", err)
 	}
 	err := c.tx(func() error {
-		m, err := in.expectBase(c)
+		m, err := in.expectBase(c, p)
 		if err != nil {
 			return err
 		}
-		form := newDeltaShape(c)
+		form, tree := newDeltaShape(c), newTreeWriter(c)
 		if err := form.comingStaged(); err != nil {
 			return err
+		}
+		if in.kind == stageTree {
+			if _, err := in.applyFound(c, tree, &m); err != nil {
+				return err
+			}
 		}
 		if err := in.s.steps.at("apply staged: write rows"); err != nil {
 			return err
 		}
-		err = c.script("INSERT INTO main.entries SELECT * FROM staged.entries WHERE true" +
-			" ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, name = excluded.name, kind = excluded.kind," +
-			" size = excluded.size, mtime = excluded.mtime, mode = excluded.mode, hash = excluded.hash," +
-			" attrs = excluded.attrs, seq = excluded.seq WHERE excluded.seq > entries.seq;" +
-			" INSERT INTO main.dead SELECT * FROM staged.dead")
-		if err != nil {
+		if err := c.script(in.insertStagedSQL()); err != nil {
 			return err
 		}
 		if err := in.s.steps.at("apply staged: delete dead"); err != nil {
 			return err
 		}
-		tree := newTreeWriter(c)
 		if err := touchStaged(c, tree); err != nil {
 			return err
 		}
@@ -474,7 +490,7 @@ func (in *Intake) applyStaged(c *conn, p *index.Page) error {
 		if err != nil {
 			return err
 		}
-		if err := form.finish(dead); err != nil {
+		if err := errors.Join(form.finish(dead), form.gone(in.gone)); err != nil {
 			return invalidRows(err)
 		}
 		count, err := c.int("SELECT count(*) FROM main.entries")
@@ -491,6 +507,19 @@ func (in *Intake) applyStaged(c *conn, p *index.Page) error {
 	})
 	in.s.steps.passed("apply staged: committed")
 	return errors.Join(err, c.run("DETACH staged"))
+}
+
+// insertStagedSQL puts the rows and dead runs of an attached staging file in place.
+func (in *Intake) insertStagedSQL() string {
+	newer := " WHERE excluded.seq > entries.seq"
+	if in.kind == stageTree {
+		newer = "" // seqs of another epoch say nothing
+	}
+	return "INSERT INTO main.entries SELECT * FROM staged.entries WHERE true" +
+		" ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, name = excluded.name, kind = excluded.kind," +
+		" size = excluded.size, mtime = excluded.mtime, mode = excluded.mode, hash = excluded.hash," +
+		" attrs = excluded.attrs, seq = excluded.seq" + newer + ";" +
+		" INSERT INTO main.dead SELECT * FROM staged.dead"
 }
 
 func touchStaged(c *conn, tree *treeWriter) error {
@@ -532,10 +561,13 @@ func scanDead(row []driver.Value) index.DeadRun {
 }
 
 // expectBase makes sure that the replica still stands where the delta began.
-func (in *Intake) expectBase(c *conn) (meta, error) {
+func (in *Intake) expectBase(c *conn, p *index.Page) (meta, error) {
 	m, err := readMeta(c)
 	if err != nil {
 		return m, err
+	}
+	if in.kind == stageTree {
+		return m, in.expectHeld(&m, &p.Head.Head)
 	}
 	if m.head.Head != in.token.Base {
 		return m, fmt.Errorf("the replica moved under the delta: %w", ErrBusy)
@@ -584,7 +616,7 @@ func (in *Intake) discard() error {
 	if err := in.s.steps.at("staging: delete"); err != nil {
 		return err
 	}
-	in.rows, in.dead = nil, nil
+	in.rows, in.dead, in.gone, in.leaves = nil, nil, nil, nil
 	if in.stage != nil {
 		err := in.stage.close()
 		in.stage = nil
