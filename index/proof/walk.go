@@ -44,12 +44,12 @@ type Walk struct {
 	epoch       index.Epoch
 	base, floor index.Head
 
-	top     int     // the level where it begins
-	covered int64   // nodes of that level that are asked for, from 0 on
-	level   int     // of todo
-	todo    []int64 // nodes to compare, rising but for the sample in front
-	below   []int64 // nodes of the level below that differ
-	sample  int     // how many of todo are left of the sample
+	next   int64   // ids from here on are not looked at: nobody had given them when the walk began
+	top    int     // the level where it begins
+	level  int     // of todo
+	todo   []int64 // nodes to compare, rising but for the sample in front
+	below  []int64 // nodes of the level below that differ
+	sample int     // how many of todo are left of the sample
 
 	leaves   int // that differ
 	compared int // of them
@@ -60,29 +60,29 @@ type Walk struct {
 // NewWalk begins a walk of a replica that stands at held towards an epoch. offer is the provider's head as far as it is
 // known; base and floor are those of the token of an earlier walk whose rows are still at hand, or zero.
 func NewWalk(held, offer *index.Head, earlier *index.Token) *Walk {
-	w := &Walk{loc: held.Location, epoch: offer.Epoch, top: 1}
+	w := &Walk{loc: held.Location, epoch: offer.Epoch}
 	if earlier != nil {
 		w.base, w.floor = earlier.Base, earlier.Floor
 	}
-	next := max(held.NextID, offer.NextID, w.base.NextID, index.RootID+1)
+	w.begin(max(held.NextID, offer.NextID, w.base.NextID, index.RootID+1))
+	return w
+}
+
+// begin begins with all nodes of a level that cover the ids below next.
+func (w *Walk) begin(next int64) {
+	w.next, w.top, w.todo, w.below, w.absent = next, 1, nil, nil, 0
 	for w.top < Levels && nodesBelow(w.top, next) > topNodes {
 		w.top++
 	}
 	w.level = w.top
-	w.cover(next)
-	return w
+	for i := range nodesBelow(w.top, next) {
+		w.todo = append(w.todo, i)
+	}
 }
 
 // nodesBelow is how many nodes of a level cover the ids below next.
 func nodesBelow(level int, next int64) int64 {
 	return (next-1)>>(LeafBits+level*FanBits) + 1
-}
-
-// cover makes sure that all ids below next are compared.
-func (w *Walk) cover(next int64) {
-	for n := nodesBelow(w.top, next); w.covered < n; w.covered++ {
-		w.todo = append(w.todo, w.covered)
-	}
 }
 
 // Next returns the nodes to compare next, at most limit of one level, in rising order; none when the walk is over. They
@@ -108,6 +108,9 @@ func (w *Walk) Take(sent []Sketch, c *Comparison) (Found, error) {
 		return Found{}, fmt.Errorf("answer about %d of %d nodes: %w", len(c.Nodes), len(sent), index.ErrPageOrder)
 	}
 	for i := range c.Nodes {
+		if sent[i].Index != w.todo[i] {
+			return Found{}, fmt.Errorf("node %d/%d was not asked for: %w", w.level, sent[i].Index, index.ErrPageOrder)
+		}
 		if err := w.check(&sent[i], &c.Nodes[i], c.Head.NextID); err != nil {
 			return Found{}, err
 		}
@@ -214,8 +217,9 @@ func (w *Walk) advance(n int, h *index.Head, rows int64) {
 		w.compared += n
 		return
 	}
-	if w.level == w.top {
-		w.cover(w.base.NextID) // what is newer is in the delta
+	if w.level == w.top && len(w.todo) == 0 && w.base.NextID > w.next {
+		w.begin(w.base.NextID) // the offer was old; what is newer than the base is in the delta
+		return
 	}
 	for len(w.todo) == 0 && w.level > 0 {
 		w.level--
