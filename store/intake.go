@@ -380,11 +380,14 @@ func (in *Intake) applyDelta(ctx context.Context, p *index.Page) error {
 	defer release()
 	return h.write(func(c *conn) error {
 		defer in.s.steps.passed("apply: done")
+		if in.kind == stageTree {
+			return in.applyTree(c, p)
+		}
 		if in.stage != nil {
 			return in.applyStaged(c, p)
 		}
 		return c.tx(func() error {
-			if err := in.applyRows(c, p); err != nil {
+			if err := in.applyRows(c, h.reader(ctx), p); err != nil {
 				return err
 			}
 			return in.s.steps.at("apply: commit")
@@ -392,29 +395,33 @@ func (in *Intake) applyDelta(ctx context.Context, p *index.Page) error {
 	})
 }
 
-func (in *Intake) applyRows(c *conn, p *index.Page) error {
-	m, err := in.expectBase(c, p)
+func (in *Intake) applyRows(c *conn, beside reader, p *index.Page) (err error) {
+	m, err := in.expectBase(c)
 	if err != nil {
 		return err
 	}
 	if err := in.s.steps.at("apply: write rows"); err != nil {
 		return err
 	}
+	tree := newTreeWriter(c, beside, in.s.limits.besideLeaves)
+	for i := range in.rows {
+		tree.put(&in.rows[i])
+	}
+	for _, d := range in.dead {
+		if err := tree.touchRange(d.Lo, d.Hi); err != nil {
+			return err
+		}
+	}
+	tree.begin(p.Head.NextID)
+	defer func() { err = errors.Join(err, tree.stop()) }()
 	count := m.head.Count
-	form, tree := newDeltaShape(c), newTreeWriter(c)
+	form := newDeltaShape(c)
 	for i := range in.rows {
 		if err := form.coming(&in.rows[i]); err != nil {
 			return invalidRows(err)
 		}
 	}
-	update := updateNewerSQL
-	if in.kind == stageTree {
-		if count, err = in.applyFound(c, tree, &m); err != nil {
-			return err
-		}
-		update = updateEntrySQL // seqs of another epoch say nothing
-	}
-	added, err := putRows(c, in.rows, update)
+	added, err := upsert(c, in.rows)
 	if err != nil {
 		return err
 	}
@@ -422,13 +429,7 @@ func (in *Intake) applyRows(c *conn, p *index.Page) error {
 	if err := in.s.steps.at("apply: write dead runs"); err != nil {
 		return err
 	}
-	for i := range in.rows {
-		tree.touch(in.rows[i].ID)
-	}
 	for _, d := range in.dead {
-		if err := tree.touchRange(d.Lo, d.Hi); err != nil {
-			return err
-		}
 		n, err := c.exec("DELETE FROM entries WHERE id BETWEEN ? AND ?", d.Lo, d.Hi)
 		if err != nil {
 			return err
@@ -438,7 +439,7 @@ func (in *Intake) applyRows(c *conn, p *index.Page) error {
 		}
 		count -= n
 	}
-	if err := errors.Join(form.finish(in.dead), form.gone(in.gone)); err != nil {
+	if err := form.finish(in.dead); err != nil {
 		return invalidRows(err)
 	}
 	if err := in.s.steps.at("apply: write tree"); err != nil {
@@ -457,32 +458,33 @@ func (in *Intake) applyStaged(c *conn, p *index.Page) error {
 	if err := stage.close(); err != nil {
 		return err
 	}
-	if err := c.run("ATTACH ? AS staged", in.s.stagingPath(in.loc, in.kind)); err != nil {
+	if err := c.run("ATTACH ? AS staged", in.s.stagingPath(in.loc, stageDelta)); err != nil {
 		return fmt.Errorf("attach staging: %w", err)
 	}
 	err := c.tx(func() error {
-		m, err := in.expectBase(c, p)
+		m, err := in.expectBase(c)
 		if err != nil {
 			return err
 		}
-		form, tree := newDeltaShape(c), newTreeWriter(c)
+		form := newDeltaShape(c)
 		if err := form.comingStaged(); err != nil {
 			return err
-		}
-		if in.kind == stageTree {
-			if _, err := in.applyFound(c, tree, &m); err != nil {
-				return err
-			}
 		}
 		if err := in.s.steps.at("apply staged: write rows"); err != nil {
 			return err
 		}
-		if err := c.script(in.insertStagedSQL()); err != nil {
+		err = c.script("INSERT INTO main.entries SELECT * FROM staged.entries WHERE true" +
+			" ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, name = excluded.name, kind = excluded.kind," +
+			" size = excluded.size, mtime = excluded.mtime, mode = excluded.mode, hash = excluded.hash," +
+			" attrs = excluded.attrs, seq = excluded.seq WHERE excluded.seq > entries.seq;" +
+			" INSERT INTO main.dead SELECT * FROM staged.dead")
+		if err != nil {
 			return err
 		}
 		if err := in.s.steps.at("apply staged: delete dead"); err != nil {
 			return err
 		}
+		tree := newTreeWriter(c, nil, 0)
 		if err := touchStaged(c, tree); err != nil {
 			return err
 		}
@@ -490,7 +492,7 @@ func (in *Intake) applyStaged(c *conn, p *index.Page) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(form.finish(dead), form.gone(in.gone)); err != nil {
+		if err := form.finish(dead); err != nil {
 			return invalidRows(err)
 		}
 		count, err := c.int("SELECT count(*) FROM main.entries")
@@ -509,26 +511,13 @@ func (in *Intake) applyStaged(c *conn, p *index.Page) error {
 	return errors.Join(err, c.run("DETACH staged"))
 }
 
-// insertStagedSQL puts the rows and dead runs of an attached staging file in place.
-func (in *Intake) insertStagedSQL() string {
-	newer := " WHERE excluded.seq > entries.seq"
-	if in.kind == stageTree {
-		newer = "" // seqs of another epoch say nothing
-	}
-	return "INSERT INTO main.entries SELECT * FROM staged.entries WHERE true" +
-		" ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, name = excluded.name, kind = excluded.kind," +
-		" size = excluded.size, mtime = excluded.mtime, mode = excluded.mode, hash = excluded.hash," +
-		" attrs = excluded.attrs, seq = excluded.seq" + newer + ";" +
-		" INSERT INTO main.dead SELECT * FROM staged.dead"
-}
-
 func touchStaged(c *conn, tree *treeWriter) error {
 	for row, err := range c.query(context.Background(), "SELECT id FROM staged.entries") {
 		if err != nil {
 			return err
 		}
 		id, _ := row[0].(int64)
-		tree.touch(id)
+		tree.touchLeaf(proof.LeafOf(id))
 	}
 	return nil
 }
@@ -561,13 +550,10 @@ func scanDead(row []driver.Value) index.DeadRun {
 }
 
 // expectBase makes sure that the replica still stands where the delta began.
-func (in *Intake) expectBase(c *conn, p *index.Page) (meta, error) {
+func (in *Intake) expectBase(c *conn) (meta, error) {
 	m, err := readMeta(c)
 	if err != nil {
 		return m, err
-	}
-	if in.kind == stageTree {
-		return m, in.expectHeld(&m, &p.Head.Head)
 	}
 	if m.head.Head != in.token.Base {
 		return m, fmt.Errorf("the replica moved under the delta: %w", ErrBusy)

@@ -249,28 +249,128 @@ func (in *Intake) spill(last bool) error {
 	return in.flush()
 }
 
-// applyFound deletes what is gone, and all dead runs: those of the replica don't lead to the new head. It returns how
-// many rows are left, counted: the replica may not have been what its head says.
-func (in *Intake) applyFound(c *conn, tree *treeWriter, m *meta) (int64, error) {
-	if err := in.s.steps.at("apply: delete what is gone"); err != nil {
-		return 0, err
+// applyTree puts what was found, and the delta after it, in place in one transaction.
+func (in *Intake) applyTree(c *conn, p *index.Page) (err error) {
+	if stage := in.stage; stage != nil {
+		in.stage = nil
+		if err := stage.close(); err != nil {
+			return err
+		}
+		if err := c.run("ATTACH ? AS staged", in.s.stagingPath(in.loc, stageTree)); err != nil {
+			return fmt.Errorf("attach staging: %w", err)
+		}
+		defer func() { err = errors.Join(err, c.run("DETACH staged")) }()
+		return c.tx(func() error { return in.replaceRows(c, p, true) })
 	}
-	if err := c.run("DELETE FROM main.dead"); err != nil {
-		return 0, err
+	return c.tx(func() error { return in.replaceRows(c, p, false) })
+}
+
+func (in *Intake) replaceRows(c *conn, p *index.Page, staged bool) error {
+	m, err := readMeta(c)
+	if err != nil {
+		return err
+	}
+	if err := in.expectHeld(&m, &p.Head.Head); err != nil {
+		return err
+	}
+	form, tree := newDeltaShape(c), newTreeWriter(c, nil, 0)
+	if err := in.coming(form, staged); err != nil {
+		return err
+	}
+	if err := in.s.steps.at("apply tree: delete what is gone"); err != nil {
+		return err
+	}
+	if err := in.deleteGone(c, tree); err != nil {
+		return err
+	}
+	if err := in.s.steps.at("apply tree: write rows"); err != nil {
+		return err
+	}
+	dead, err := in.putFound(c, tree, staged)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(form.finish(dead), form.gone(in.gone)); err != nil {
+		return invalidRows(err)
+	}
+	if err := in.s.steps.at("apply tree: write tree"); err != nil {
+		return err
+	}
+	// Counted, since the replica may not have been what its head says. It has no dead runs from before the base.
+	count, err := c.int("SELECT count(*) FROM main.entries")
+	if err != nil {
+		return err
 	}
 	m.horizon, m.base = in.token.Base.Seq, in.token.Base.Dead
+	if err := finishDelta(c, tree, p, count, &m); err != nil {
+		return err
+	}
+	return in.s.steps.at("apply tree: commit")
+}
+
+// coming compares the rows that come with those that are there.
+func (in *Intake) coming(form *deltaShape, staged bool) error {
+	if staged {
+		return form.comingStaged()
+	}
+	for i := range in.rows {
+		if err := form.coming(&in.rows[i]); err != nil {
+			return invalidRows(err)
+		}
+	}
+	return nil
+}
+
+// deleteGone deletes the rows that are gone, and all dead runs: they don't lead to the new head.
+func (in *Intake) deleteGone(c *conn, tree *treeWriter) error {
 	for _, at := range in.leaves {
 		tree.touchLeaf(at)
 	}
 	for _, g := range in.gone {
 		if err := tree.touchRange(g.Lo, g.Hi); err != nil {
-			return 0, err
+			return err
 		}
 		if err := c.run("DELETE FROM main.entries WHERE id BETWEEN ? AND ?", g.Lo, g.Hi); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return c.int("SELECT count(*) FROM main.entries")
+	return c.run("DELETE FROM main.dead")
+}
+
+// putFound puts rows in place, whatever their seqs: those of another epoch say nothing. Then it deletes what died
+// meanwhile.
+func (in *Intake) putFound(c *conn, tree *treeWriter, staged bool) ([]index.DeadRun, error) {
+	if staged {
+		err := c.script("INSERT INTO main.entries SELECT * FROM staged.entries WHERE true" +
+			" ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, name = excluded.name, kind = excluded.kind," +
+			" size = excluded.size, mtime = excluded.mtime, mode = excluded.mode, hash = excluded.hash," +
+			" attrs = excluded.attrs, seq = excluded.seq; INSERT INTO main.dead SELECT * FROM staged.dead")
+		if err == nil {
+			err = touchStaged(c, tree)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return deleteStagedDead(c, tree)
+	}
+	if _, err := putRows(c, in.rows, updateEntrySQL); err != nil {
+		return nil, err
+	}
+	for i := range in.rows {
+		tree.touchLeaf(proof.LeafOf(in.rows[i].ID))
+	}
+	for _, d := range in.dead {
+		if err := tree.touchRange(d.Lo, d.Hi); err != nil {
+			return nil, err
+		}
+		if err := c.run("DELETE FROM main.entries WHERE id BETWEEN ? AND ?", d.Lo, d.Hi); err != nil {
+			return nil, err
+		}
+		if err := insertDead(c, d); err != nil {
+			return nil, err
+		}
+	}
+	return in.dead, nil
 }
 
 // expectHeld makes sure that the replica stands where the walk began, and does not go back.

@@ -608,4 +608,3 @@ func TestReconcileRefuses(t *testing.T) {
 		t.Errorf("the replica stands at %+v", held.Head)
 	}
 }
-
