@@ -9,6 +9,6 @@
 // Only then the whole is compared with a signed head, by whoever stores it. So all that a lying provider can bring about
 // is a transfer that fails.
 //
-// What goes over the wire grows with the differences: about 24 bytes a level and differing node at the provider, about
-// 400 bytes a level and differing node at the receiver, and the rows.
+// What goes over the wire grows with the differences: about 400 bytes for each node compared, of which one that differs
+// has one in each level above it, and the rows. PROTOCOL.md of package wire has the messages, and figures.
 package tree
