@@ -77,11 +77,10 @@ type bulk struct {
 
 func newBulk(c *conn, table string) *bulk {
 	const row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-	insert := "INSERT INTO " + table + " (" + entryColumns + ") VALUES "
 	return &bulk{
 		c:    c,
-		one:  insert + row,
-		many: insert + strings.Repeat(row+", ", batchRows-1) + row,
+		one:  "INSERT INTO " + table + " (" + entryColumns + ") VALUES " + row,
+		many: "INSERT INTO " + table + " (" + entryColumns + ") VALUES " + strings.Repeat(row+", ", batchRows-1) + row,
 		args: make([]driver.Value, 0, 10*batchRows),
 	}
 }
