@@ -69,7 +69,7 @@ var walked = index.Head{Location: index.Location{ID: index.LocationID{1}}, Epoch
 func TestSaltCounts(t *testing.T) {
 	a, b := NewShortener(Salt{1}), NewShortener(Salt{2})
 	e := row(70)
-	if a.Node(index.Hash{9}) == b.Node(index.Hash{9}) || a.Row(&e) == b.Row(&e) || a.Row(&e) != a.Row(&e) {
+	if a.Node(index.Hash{9}) == b.Node(index.Hash{9}) || a.Row(&e) == b.Row(&e) {
 		t.Error("the salt makes no difference")
 	}
 }
