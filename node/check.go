@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/peerdex/peerdex/index"
-	"github.com/peerdex/peerdex/node/api"
 	"github.com/peerdex/peerdex/store"
 )
 
@@ -22,7 +22,8 @@ func (v *view) Check(ctx context.Context, r CheckRequest) ([]CheckResult, error)
 }
 
 // Check checks what this device holds. With Repair, damaged replicas are deleted, and fetched again from any device
-// that holds one; a damaged location of this device begins anew under a new epoch, and is scanned.
+// that holds one; a damaged location of this device is taken back from a device that is connected and holds a replica of
+// it, or begins anew if there is none, both under a new epoch, and is scanned.
 func (n *Node) Check(ctx context.Context, r CheckRequest) ([]CheckResult, error) {
 	results, err := n.check(ctx, r)
 	if err != nil || !r.Repair {
@@ -34,7 +35,7 @@ func (n *Node) Check(ctx context.Context, r CheckRequest) ([]CheckResult, error)
 			continue
 		}
 		if res.Location.Own {
-			if err := n.renew(ctx, res); err != nil {
+			if err := n.repairOwn(ctx, res); err != nil {
 				return results, humane(err)
 			}
 			continue
@@ -49,40 +50,12 @@ func (n *Node) Check(ctx context.Context, r CheckRequest) ([]CheckResult, error)
 	return results, nil
 }
 
-// renew begins a damaged own location anew and scans it.
-func (n *Node) renew(ctx context.Context, res *CheckResult) error {
-	l := res.Location.Ref()
-	heard, err := n.st.AllHeard(ctx)
-	if err != nil {
-		return err
-	}
-	_, done, err := n.work.take(ctx, l)
-	if err != nil {
-		return err
-	}
-	err = n.st.Renew(ctx, l, heard[l])
-	if err == nil {
-		err = n.st.SetScanState(ctx, l.ID, store.ScanState{State: api.StateNever})
-	}
-	done()
-	if errors.Is(err, store.ErrCorrupt) {
-		return nil // the hint says what is left to do
-	}
-	if err != nil {
-		return fmt.Errorf("begin the damaged index anew: %w", err)
-	}
-	res.Repaired, res.Hint = true, "its index begins anew; the application that feeds it has to do so from the beginning"
-	n.log.Warn("damaged index begun anew", "location", l, "problems", res.Problems)
-	if res.Location.Root != "" {
-		res.Hint = "its index was begun anew, and the folder scanned"
-		_, err = n.scanLocation(ctx, l, time.Time{})
-	}
-	n.committed(l)
-	return err
-}
-
 func (v *view) check(ctx context.Context, r CheckRequest) ([]CheckResult, error) {
-	locs, err := v.st.Locations(ctx)
+	sits, err := v.situations(ctx)
+	if err != nil {
+		return nil, humane(err)
+	}
+	named, err := v.st.Locations(ctx)
 	if err != nil {
 		return nil, humane(err)
 	}
@@ -91,7 +64,11 @@ func (v *view) check(ctx context.Context, r CheckRequest) ([]CheckResult, error)
 		return nil, humane(err)
 	}
 	out := []CheckResult{}
-	for _, l := range locs {
+	for i := range sits {
+		l := sits[i].Location
+		if !slices.Contains(named, l) && !v.isLost(ctx, &sits[i]) {
+			continue // held by others only
+		}
 		loc := v.outline(ctx, l, heard[l])
 		if !called(&loc, r.Location) {
 			continue
@@ -116,8 +93,8 @@ func (v *view) outline(ctx context.Context, l index.Location, heard []store.Hear
 	if held, err := v.st.Held(ctx, l); err == nil {
 		loc.Entries, loc.AsOf, loc.Epoch, loc.Seq = held.Head.Count, held.Head.Time(), held.Head.Epoch.String(), held.Head.Seq
 		record = held.Raw
-	} else if len(heard) > 0 {
-		record = heard[0].Record
+	} else if newest := newestHeard(heard); newest != nil {
+		record = newest.Record
 	}
 	var rec index.Record
 	if rec.UnmarshalBinary(record) == nil {
@@ -141,13 +118,16 @@ func checkResult(loc Location, err error, took time.Duration) CheckResult {
 		return res
 	}
 	res.Problems = strings.Split(err.Error(), "\n")
+	if errors.Is(err, store.ErrNotFound) {
+		res.Problems = []string{"its index is not on this device"}
+	}
 	switch {
 	case !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrNotFound):
 		res.Hint = "the file could not be read: check the disk, and try again"
-	case loc.Own && loc.Root == "":
+	case loc.Own && loc.Name == loc.ID.String(): // nothing is known of it
 		res.Hint = "index the folder anew: peerdex add FOLDER; no file of yours is touched"
 	case loc.Own:
-		res.Hint = "begin its index anew: peerdex check --deep --repair; no file of yours is touched"
+		res.Hint = "take its index back from another device, or begin it anew: peerdex check --deep --repair; no file of yours is touched"
 	default:
 		res.Hint = "fetch it again from another device: peerdex check --deep --repair"
 	}

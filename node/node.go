@@ -61,6 +61,7 @@ type Node struct {
 	headsOf *heads.Server
 	talks   *talks
 	apart   apart
+	losses  *losses
 
 	mu      sync.Mutex
 	started bool
@@ -114,7 +115,7 @@ func (n *Node) open() error {
 		return err
 	}
 	n.syncer = syncer.New(syncer.Config{Situations: n.replicas, Do: n.sync, Log: n.log})
-	n.talks = newTalks()
+	n.talks, n.losses = newTalks(), newLosses()
 	n.window = pair.NewWindow(pair.WindowConfig{Config: n.wire(), Self: n.st.Self(), Admitter: admitter{n}})
 	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}})
 	n.trees = tree.NewServer(tree.ServerConfig{Config: n.wire(), Source: source{n}})
@@ -167,7 +168,7 @@ func (n *Node) Start(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("start: %w", err), h.Close())
 	}
 	for _, run := range []func(context.Context) error{
-		n.keeper.Run, n.mdns.Run, n.syncer.Run, watch, n.announcer, n.gossiper,
+		n.keeper.Run, n.mdns.Run, n.syncer.Run, watch, n.announcer, n.gossiper, n.pruner,
 		func(ctx context.Context) error { n.scanLoop(ctx); return nil },
 		func(ctx context.Context) error {
 			return discovery.WatchNetwork(ctx, 0, func() { n.keeper.Kick() })

@@ -17,9 +17,9 @@ import (
 	"github.com/peerdex/peerdex/store"
 )
 
-// compare finds what differs between a replica and its provider, by the hash tree. The delta from the token of in ends
+// compareTrees finds what differs between a replica and its provider, by the hash tree. The delta from the token of in ends
 // the transfer.
-func (n *Node) compare(ctx context.Context, p *syncer.Plan, in *store.Intake, sink *sink) error {
+func (n *Node) compareTrees(ctx context.Context, p *syncer.Plan, in *store.Intake, sink *sink) error {
 	pid, err := wire.PeerOf(p.Provider)
 	if err != nil {
 		return err

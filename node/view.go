@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,9 +97,30 @@ func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
 		if err := rec.UnmarshalBinary(record); err == nil {
 			s.Retired = rec.Retired
 		}
+		if slices.ContainsFunc(heard[l], retired) { // for ever, also if its owner forgot it since
+			s.Retired = index.Retired
+		}
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// retired reports whether a head heard says that its owner removed the location.
+func retired(h store.Heard) bool {
+	var rec index.Record
+	return rec.UnmarshalBinary(h.Record) == nil && rec.Retired == index.Retired
+}
+
+// newestHeard is the one of the heads of one location that its owner signed last; nil if there is none.
+func newestHeard(heard []store.Heard) *store.Heard {
+	var best *store.Heard
+	for i := range heard {
+		h := &heard[i]
+		if best == nil || cmp.Or(cmp.Compare(h.Head.Epoch.Counter, best.Head.Epoch.Counter), cmp.Compare(h.Head.Seq, best.Head.Seq)) > 0 {
+			best = h
+		}
+	}
+	return best
 }
 
 // Locations lists what is known of all locations, own ones first, then by device and name.
@@ -113,6 +135,9 @@ func (v *view) Locations(ctx context.Context) ([]Location, error) {
 	}
 	out := make([]Location, 0, len(sits))
 	for i := range sits {
+		if s := &sits[i]; s.Location.Owner == v.st.Self() && s.Held == nil && !v.isLost(ctx, s) {
+			continue // removed
+		}
 		loc, err := v.describe(ctx, &sits[i], heard[sits[i].Location])
 		if err != nil {
 			return nil, humane(err)
@@ -161,8 +186,8 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 	if err := rec.UnmarshalBinary(record); err == nil {
 		out.Name, out.Root = rec.Name, rec.Root
 	}
-	if out.Own && why != "" {
-		out.State = api.StateUnreadable
+	if out.Own && s.Held == nil {
+		v.describeLost(s, &out)
 		return out, nil
 	}
 	if out.Own {
@@ -327,6 +352,8 @@ func notes(s *Status) []string {
 			out = append(out, fmt.Sprintf("%s can't be read: %s; its index is kept", l.Name, l.Detail))
 		case api.StateFrozen:
 			out = append(out, fmt.Sprintf("%s of %s is frozen: %s", l.Name, l.Device, l.Detail))
+		case api.StateLost:
+			out = append(out, fmt.Sprintf("%s: %s; no file in the folder is concerned", l.Name, l.Detail))
 		}
 		if strings.HasPrefix(l.Detail, lastScanFailed) {
 			out = append(out, l.Name+": "+l.Detail)

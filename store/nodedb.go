@@ -139,10 +139,12 @@ func (n *nodeDB) nextGeneration(ctx context.Context) (int64, error) {
 
 // point makes a generation the one in use.
 func (n *nodeDB) point(ctx context.Context, l index.Location, gen int64) error {
-	return n.tx(ctx, func(c *conn) error {
-		return c.run("INSERT INTO location (owner, id, generation) VALUES (?, ?, ?)"+
-			" ON CONFLICT (owner, id) DO UPDATE SET generation = excluded.generation", l.Owner[:], l.ID[:], gen)
-	})
+	return n.tx(ctx, func(c *conn) error { return setGeneration(c, l, gen) })
+}
+
+func setGeneration(c *conn, l index.Location, gen int64) error {
+	return c.run("INSERT INTO location (owner, id, generation) VALUES (?, ?, ?)"+
+		" ON CONFLICT (owner, id) DO UPDATE SET generation = excluded.generation", l.Owner[:], l.ID[:], gen)
 }
 
 // unpoint forgets a location's file.

@@ -293,3 +293,25 @@ func TestWalkTellsHowMuch(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
+
+// TestWalkRemembersNoMoreThanItMay is told of ever more nodes that differ.
+func TestWalkRemembersNoMoreThanItMay(t *testing.T) {
+	head := walked
+	head.Seq, head.NextID = 1000, 1<<36
+	w := NewWalk(&walked, &head, nil)
+	for nodes := 0; !w.TooMany(); {
+		_, next := w.Next(1024)
+		if nodes += len(next); nodes > 2*maxDiffer/Fan {
+			t.Fatalf("%d nodes", nodes)
+		}
+		c := Comparison{Head: index.SignedHead{Head: head}}
+		var sent []Sketch
+		for _, at := range next {
+			sent = append(sent, Sketch{Index: at})
+			c.Nodes = append(c.Nodes, Difference{Mask: ^uint64(0), Differ: ^uint64(0)})
+		}
+		if _, err := w.Take(sent, &c); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
