@@ -60,8 +60,8 @@ type Node struct {
 	trees   *tree.Server
 	headsOf *heads.Server
 	talks   *talks
-	losses  *losses
 	apart   apart
+	losses  *losses
 
 	mu      sync.Mutex
 	started bool

@@ -257,14 +257,14 @@ func (n *Node) sync(ctx context.Context, sit syncer.Situation, p syncer.Plan) er
 
 // intake begins or goes on with the transfer of a plan.
 func (n *Node) intake(ctx context.Context, l index.Location, p *syncer.Plan) (*store.Intake, error) {
-	if l.Owner == n.st.Self() {
-		return n.st.TakeBack(ctx, l, p.Offer.Epoch)
-	}
 	switch p.Strategy {
 	case syncer.Reconcile:
 		return n.st.Reconcile(ctx, l, p.Offer.Epoch)
 	case syncer.BatchDelta:
 		return n.st.Intake(ctx, l, p.Offer.Epoch, index.ModeDelta)
+	}
+	if l.Owner == n.st.Self() {
+		return n.st.TakeBack(ctx, l, p.Offer.Epoch)
 	}
 	return n.st.Intake(ctx, l, p.Offer.Epoch, index.ModeFull)
 }

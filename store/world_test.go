@@ -620,9 +620,9 @@ func (w *world) churn() error {
 		case 1:
 			err = w.pull(full, 30)
 		case 6:
-			if err = errors.Join(w.prune(w.owner), w.prune(w.replica)); err == nil {
-				err = w.reconcile()
-			}
+			err = errors.Join(w.prune(w.owner), w.prune(w.replica))
+		case 7:
+			err = w.reconcile()
 		case 2, 3, 4, 5:
 			err = w.pull(intake, 1+rand.IntN(30))
 		}
