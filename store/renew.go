@@ -48,7 +48,7 @@ func (s *Store) Renew(ctx context.Context, l index.Location, heard []Heard) erro
 func (s *Store) lastKnown(ctx context.Context, l index.Location, heard []Heard) (index.Head, index.Record, error) {
 	var m meta
 	// Whatever is wrong with the file, what can be read of it is under our signature or not used.
-	_ = s.viewLocation(ctx, l, func(c *conn) error {
+	_ = s.viewQuarantined(ctx, l, func(c *conn) error {
 		var err error
 		m, err = readMeta(c)
 		return err

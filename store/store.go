@@ -65,6 +65,7 @@ type Store struct {
 	filled map[index.Location]bool // locations with an open intake
 
 	published map[index.Location]index.Hash // the last state that Publish made durable
+	onDamage  func(index.Location, error)   // see OnDamage; nil = nobody
 	snaps     snapshots
 }
 
@@ -76,7 +77,7 @@ func makeStore(dir string) *Store {
 	return &Store{
 		dir: dir, locs: map[index.Location]*location{}, filled: map[index.Location]bool{},
 		published: map[index.Location]index.Hash{},
-		limits:    limits{chunkRows: chunkRows, stageRows: stageRows, deltaRows: deltaInMemory},
+		limits:    limits{chunkRows: chunkRows, stageRows: stageRows, deltaRows: deltaInMemory, checkLeaves: checkLeaves},
 	}
 }
 
