@@ -187,7 +187,9 @@ func TestDamageIsTold(t *testing.T) {
 	for how, l := range ls {
 		_, err := s.Held(t.Context(), l)
 		if how == "spoiled under us" {
-			err = errors.Join(err, s.locs[l].retire("")) // what is in memory hides it
+			if err := s.locs[l].retire(""); err != nil { // what is in memory hides it
+				t.Fatal(err)
+			}
 			delete(s.locs, l)
 			_, err = s.Held(t.Context(), l)
 		}
