@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,8 @@ type CheckOptions struct {
 	// time that the last one took, and may take its time; an error of it ends the check. What is one tree together is not
 	// checked again then: rows that are those signed are. nil = all in one read transaction.
 	Rest func(ctx context.Context, worked time.Duration) error
+
+	leaves int // that one part of a step covers; 0 = checkLeaves
 }
 
 // CheckLocation checks one location's file, with connections of its own, so that nothing read before hides what is on the
@@ -54,7 +57,7 @@ type CheckOptions struct {
 // could not be carried out, ctx's that it was ended. A location that is quarantined already gets a [*QuarantineError].
 func (s *Store) CheckLocation(ctx context.Context, l index.Location, opt CheckOptions) error {
 	for {
-		k := &checker{loc: l, deep: opt.Deep, single: opt.Rest == nil, leaves: s.limits.checkLeaves}
+		k := &checker{loc: l, deep: opt.Deep, single: opt.Rest == nil, leaves: cmp.Or(opt.leaves, checkLeaves)}
 		err := k.run(ctx, s, opt.Rest)
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -49,6 +49,7 @@ type conn struct {
 	*sqlite3.SQLiteConn
 	stmts map[string]*sqlite3.SQLiteStmt
 	vals  []driver.NamedValue
+	fresh bool // a table for new rows is attached; see freshRows
 }
 
 // memory is the path of a database that has no file.

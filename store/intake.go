@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/index/proof"
 )
 
 // Kinds of staging files.
@@ -373,7 +374,7 @@ func (in *Intake) applyDelta(ctx context.Context, p *index.Page) error {
 			return in.applyStaged(c, p)
 		}
 		return c.tx(func() error {
-			if err := in.applyRows(c, p); err != nil {
+			if err := in.applyRows(c, h.reader(ctx), p); err != nil {
 				return err
 			}
 			return in.s.steps.at("apply: commit")
@@ -381,7 +382,7 @@ func (in *Intake) applyDelta(ctx context.Context, p *index.Page) error {
 	})
 }
 
-func (in *Intake) applyRows(c *conn, p *index.Page) error {
+func (in *Intake) applyRows(c *conn, beside reader, p *index.Page) (err error) {
 	m, err := in.expectBase(c)
 	if err != nil {
 		return err
@@ -389,6 +390,17 @@ func (in *Intake) applyRows(c *conn, p *index.Page) error {
 	if err := in.s.steps.at("apply: write rows"); err != nil {
 		return err
 	}
+	tree := newTreeWriter(c, beside, in.s.limits.besideLeaves)
+	for i := range in.rows {
+		tree.put(&in.rows[i])
+	}
+	for _, d := range in.dead {
+		if err := tree.touchRange(d.Lo, d.Hi); err != nil {
+			return err
+		}
+	}
+	tree.begin(p.Head.NextID)
+	defer func() { err = errors.Join(err, tree.stop()) }()
 	count := m.head.Count
 	form := newDeltaShape(c)
 	for i := range in.rows {
@@ -404,14 +416,7 @@ func (in *Intake) applyRows(c *conn, p *index.Page) error {
 	if err := in.s.steps.at("apply: write dead runs"); err != nil {
 		return err
 	}
-	tree := newTreeWriter(c)
-	for i := range in.rows {
-		tree.touch(in.rows[i].ID)
-	}
 	for _, d := range in.dead {
-		if err := tree.touchRange(d.Lo, d.Hi); err != nil {
-			return err
-		}
 		n, err := c.exec("DELETE FROM entries WHERE id BETWEEN ? AND ?", d.Lo, d.Hi)
 		if err != nil {
 			return err
@@ -466,7 +471,7 @@ func (in *Intake) applyStaged(c *conn, p *index.Page) error {
 		if err := in.s.steps.at("apply staged: delete dead"); err != nil {
 			return err
 		}
-		tree := newTreeWriter(c)
+		tree := newTreeWriter(c, nil, 0)
 		if err := touchStaged(c, tree); err != nil {
 			return err
 		}
@@ -499,7 +504,7 @@ func touchStaged(c *conn, tree *treeWriter) error {
 			return err
 		}
 		id, _ := row[0].(int64)
-		tree.touch(id)
+		tree.touchLeaf(proof.LeafOf(id))
 	}
 	return nil
 }

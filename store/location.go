@@ -238,6 +238,11 @@ func (h *location) read(ctx context.Context, f func(*conn) error) error {
 	return err
 }
 
+// reader is read for who writes: he can't wait for himself, so ctx bounds the wait for a free connection.
+func (h *location) reader(ctx context.Context) reader {
+	return func(f func(*conn) error) error { return h.read(ctx, f) }
+}
+
 // viewLocation runs f on a consistent view of a location's file.
 func (s *Store) viewLocation(ctx context.Context, l index.Location, f func(*conn) error) error {
 	h, release, err := s.use(ctx, l)

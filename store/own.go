@@ -112,7 +112,7 @@ func (s *Store) SetRecord(ctx context.Context, l index.Location, change func(*in
 // says was given: counter, seq and next id. Dead runs of the old epoch are forgotten; receivers compare rows instead.
 func (s *Store) NewEpoch(ctx context.Context, l index.Location, heard index.Head) (index.SignedHead, error) {
 	var head index.SignedHead
-	err := s.writeLocation(ctx, l, func(c *conn) error {
+	err := s.writeLocation(ctx, l, func(c *conn, _ reader) error {
 		return c.tx(func() error {
 			m, err := readMeta(c)
 			if err != nil {
@@ -149,7 +149,7 @@ func (s *Store) resign(ctx context.Context, l index.Location, lib index.LibraryI
 // amend changes head and record of an own location in one transaction.
 func (s *Store) amend(ctx context.Context, l index.Location, change func(*meta) error) (index.SignedHead, error) {
 	var head index.SignedHead
-	err := s.writeLocation(ctx, l, func(c *conn) error {
+	err := s.writeLocation(ctx, l, func(c *conn, _ reader) error {
 		return c.tx(func() error {
 			m, err := readMeta(c)
 			if err != nil {
@@ -168,8 +168,8 @@ func (s *Store) amend(ctx context.Context, l index.Location, change func(*meta) 
 	return head, err
 }
 
-// writeLocation runs f with the writer connection of an own location.
-func (s *Store) writeLocation(ctx context.Context, l index.Location, f func(*conn) error) error {
+// writeLocation runs f with the writer connection of an own location, and a way to read beside it.
+func (s *Store) writeLocation(ctx context.Context, l index.Location, f func(*conn, reader) error) error {
 	if l.Owner != s.self {
 		return fmt.Errorf("location %v belongs to another device: %w", l, index.ErrInvalid)
 	}
@@ -181,7 +181,7 @@ func (s *Store) writeLocation(ctx context.Context, l index.Location, f func(*con
 		return fmt.Errorf("location %v: %w", l, err)
 	}
 	defer release()
-	return h.write(f)
+	return h.write(func(c *conn) error { return f(c, h.reader(ctx)) })
 }
 
 // Drop deletes this device's file of a location, own or replica, with everything staged for it. What was heard of

@@ -226,7 +226,7 @@ func TestCheckInSteps(t *testing.T) {
 	}
 	commit(t, owner, l, cs...)
 	steps := 0
-	err := owner.CheckLocation(t.Context(), l, CheckOptions{Deep: true, Rest: func(_ context.Context, worked time.Duration) error {
+	err := owner.CheckLocation(t.Context(), l, CheckOptions{Deep: true, leaves: 1, Rest: func(_ context.Context, worked time.Duration) error {
 		if steps++; worked <= 0 {
 			t.Errorf("step %d took %v", steps, worked)
 		}
@@ -241,7 +241,7 @@ func TestCheckInSteps(t *testing.T) {
 			t.Fatal(err)
 		}
 		steps = 0
-		err = replica.CheckLocation(t.Context(), l, CheckOptions{Deep: true, Rest: func(context.Context, time.Duration) error {
+		err = replica.CheckLocation(t.Context(), l, CheckOptions{Deep: true, leaves: 1, Rest: func(context.Context, time.Duration) error {
 			if steps++; steps == 6 && n == 0 {
 				held, err := owner.Held(t.Context(), l)
 				if err != nil {
@@ -260,7 +260,7 @@ func TestCheckInSteps(t *testing.T) {
 		}
 	}
 	stop := errors.New("enough")
-	if err := replica.CheckLocation(t.Context(), l, CheckOptions{Deep: true, Rest: func(context.Context, time.Duration) error { return stop }}); !errors.Is(err, stop) || errors.Is(err, ErrCorrupt) {
+	if err := replica.CheckLocation(t.Context(), l, CheckOptions{Deep: true, leaves: 1, Rest: func(context.Context, time.Duration) error { return stop }}); !errors.Is(err, stop) || errors.Is(err, ErrCorrupt) {
 		t.Errorf("a rest that fails: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

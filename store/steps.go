@@ -2,11 +2,10 @@ package store
 
 // limits bound what is kept in one transaction or in memory. Tests make them small.
 type limits struct {
-	chunkRows int // rows of a commit's chunk
-	stageRows int // rows of a full transfer between two commits to staging
-	deltaRows int // rows and runs of a delta that is kept in memory; a larger one goes to staging
-
-	checkLeaves int // leaves of the tree that one part of a deep check covers
+	chunkRows    int // rows of a commit's chunk
+	stageRows    int // rows of a full transfer between two commits to staging
+	deltaRows    int // rows and runs of a delta that is kept in memory; a larger one goes to staging
+	besideLeaves int // dirty leaves from which on a second connection helps to hash them
 }
 
 // steps are the points between which a change of the disk can break off. In production it is nil and costs a

@@ -77,7 +77,7 @@ func makeStore(dir string) *Store {
 	return &Store{
 		dir: dir, locs: map[index.Location]*location{}, filled: map[index.Location]bool{},
 		published: map[index.Location]index.Hash{},
-		limits:    limits{chunkRows: chunkRows, stageRows: stageRows, deltaRows: deltaInMemory, checkLeaves: checkLeaves},
+		limits:    limits{chunkRows: chunkRows, stageRows: stageRows, deltaRows: deltaInMemory, besideLeaves: besideLeaves},
 	}
 }
 

@@ -86,6 +86,10 @@ func ImportRules() []ImportRule {
 			In: []string{"..."}, Except: []string{"test/..."}, Never: []string{"test/..."},
 			Why: "proofs from outside use the product, not the other way round",
 		},
+		{
+			In: []string{"test/bench/entryset"}, Only: []string{"std", "index", "index/internal/..."},
+			Why: "nothing that is measured takes part in making what it is measured with",
+		},
 	}
 }
 
