@@ -34,9 +34,12 @@ type Situation struct {
 	Held     *index.SignedHead // what our replica stands at; nil without one
 	Retired  index.RetiredState
 	Frozen   bool
+	Damaged  bool // the file of our replica is, so that nothing of it is used: Held is nil, and it is fetched anew
 	Heard    []Heard
 	// Avoid are providers that lately failed to serve this location; they are taken only if there is no other.
 	Avoid []index.DeviceID
+	// Unproved are the heads at which devices served what their owner did not sign; see [Unproved].
+	Unproved []Unproved
 }
 
 // Plan is what to do about a location.
@@ -46,6 +49,8 @@ type Plan struct {
 	Offer    index.SignedHead // the head that the provider said it holds; a transfer may end at a newer one
 	Target   index.SignedHead // the newest head heard
 	Why      string           // in plain words
+	// Quarantined says why nothing newer is fetched until the owner signs a higher head, "" if that is not so.
+	Quarantined string
 }
 
 // Newest returns the newest head heard or held of a location, and false if there is none. Equivocating heads do not
@@ -75,7 +80,7 @@ func Decide(s *Situation) Plan {
 		return Plan{Strategy: Nothing, Why: "no head heard"}
 	case s.Frozen:
 		return Plan{Strategy: Nothing, Target: newest, Why: "frozen: two heads that cannot both be true"}
-	case s.Retired == index.Retired && s.Held != nil:
+	case s.Retired == index.Retired && (s.Held != nil || s.Damaged):
 		return Plan{Strategy: Drop, Target: newest, Why: "removed by its owner"}
 	case s.Retired == index.Retired:
 		return Plan{Strategy: Nothing, Target: newest, Why: "removed by its owner"}
@@ -91,9 +96,12 @@ func Decide(s *Situation) Plan {
 	}
 	from := s.provider()
 	if from == nil {
-		return Plan{Strategy: Nothing, Target: newest, Why: "no device that holds a newer head is connected"}
+		return s.nobody(newest)
 	}
 	p := Plan{Strategy: BatchFull, Provider: from.Device, Offer: from.Head, Target: newest, Why: "no replica of this epoch"}
+	if s.Damaged {
+		p.Why = "the file of the replica is damaged"
+	}
 	if s.Held != nil && s.Held.Epoch == from.Head.Epoch {
 		if from.Horizon <= s.Held.Seq {
 			p.Strategy, p.Why = BatchDelta, "a replica of the same epoch"
@@ -104,21 +112,47 @@ func Decide(s *Situation) Plan {
 	return p
 }
 
+// nobody is the plan while no device can serve anything newer.
+func (s *Situation) nobody(newest index.SignedHead) Plan {
+	p := Plan{Strategy: Nothing, Target: newest, Why: "no device that holds a newer head is connected"}
+	refused, left := 0, 0
+	for i := range s.Heard {
+		switch h := &s.Heard[i]; {
+		case !s.offers(h):
+		case s.refuses(h):
+			refused++
+		default:
+			left++
+		}
+	}
+	switch {
+	case refused > 0 && left == 0:
+		p.Quarantined = "what is served as its newest state is not what its owner signed; it is fetched again when its owner signs another"
+		p.Why = p.Quarantined
+	case refused > 0:
+		p.Why = "what the devices that are connected serve is not what its owner signed"
+	}
+	return p
+}
+
+// offers reports whether a device holds something newer than we do.
+func (s *Situation) offers(h *Heard) bool {
+	if !h.Held || s.Held == nil {
+		return h.Held
+	}
+	o := index.Compare(&h.Head.Head, &s.Held.Head)
+	return o == index.Newer || o == index.NewEpoch
+}
+
 // provider picks the reachable device with the highest head above ours: one that did not fail lately before one
-// that did, one that can serve a delta before one that can't, and the owner before a relay.
+// that did, one that can serve a delta before one that can't, and the owner before a relay. One that was found to serve
+// what can't be proved is not asked again at the same head.
 func (s *Situation) provider() *Heard {
 	var can []*Heard
 	for i := range s.Heard {
-		h := &s.Heard[i]
-		if !h.Reachable || !h.Held {
-			continue
+		if h := &s.Heard[i]; h.Reachable && s.offers(h) && !s.refuses(h) {
+			can = append(can, h)
 		}
-		if s.Held != nil {
-			if o := index.Compare(&h.Head.Head, &s.Held.Head); o != index.Newer && o != index.NewEpoch {
-				continue
-			}
-		}
-		can = append(can, h)
 	}
 	if len(can) == 0 {
 		return nil
