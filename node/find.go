@@ -157,6 +157,7 @@ func (v *view) list(ctx context.Context, d *Device, r ListRequest) (Listing, err
 	}
 	var roots []Hit
 	var shown []string
+	var broken error
 	for _, l := range locs {
 		if l.Owner != d.ID {
 			continue
@@ -164,6 +165,9 @@ func (v *view) list(ctx context.Context, d *Device, r ListRequest) (Listing, err
 		held, err := v.st.Held(ctx, l)
 		if damaged(err) || errors.Is(err, store.ErrNotFound) {
 			v.warn("a location can't be listed", l, err)
+			if damaged(err) {
+				broken = errors.Join(broken, err)
+			}
 			continue
 		}
 		if err != nil {
@@ -184,6 +188,9 @@ func (v *view) list(ctx context.Context, d *Device, r ListRequest) (Listing, err
 		slices.SortFunc(roots, func(a, b Hit) int { return strings.Compare(a.Path, b.Path) })
 		out.Entries = append(out.Entries, roots...)
 		return out, nil
+	}
+	if broken != nil { // it may be there
+		return out, broken
 	}
 	hint := d.Name + " has no locations that this device knows"
 	if len(shown) > 0 {

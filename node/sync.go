@@ -242,6 +242,7 @@ func (n *Node) pull(ctx context.Context, l index.Location, p syncer.Plan) error 
 	if err != nil {
 		return err
 	}
+	mixed := in.Resumed()
 	sink := &sink{n: n, in: in, start: time.Now(), at: Progress{
 		Location: l, Phase: api.PhaseFetch, Strategy: string(p.Strategy), Provider: n.lib.name(p.Provider), Name: n.locationName(ctx, l),
 	}}
@@ -249,6 +250,9 @@ func (n *Node) pull(ctx context.Context, l index.Location, p syncer.Plan) error 
 	err = n.pullFrom(ctx, p.Provider, in, sink)
 	if unusable(err) {
 		err = errors.Join(err, in.Discard())
+		if mixed {
+			err = errors.Join(err, errMixed)
+		}
 	}
 	err = errors.Join(err, in.Close())
 	n.endReport(l, api.PhaseFetch, err)
@@ -333,9 +337,10 @@ var _ batch.Source = source{}
 
 // Page reads one page.
 func (s source) Page(ctx context.Context, r batch.PageRequest) (index.Page, error) {
+	s.n.activity.Touch()
 	p, err := s.n.st.Page(ctx, store.PageRequest(r))
 	switch {
-	case errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound), damaged(err):
 		return p, batch.ErrNoReplica
 	case err == nil && r.Location.Owner == s.n.st.Self():
 		if s.n.isTwin(ctx, r.Location) {

@@ -77,9 +77,12 @@ func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
 		case err == nil:
 			s.Held, record = &held.Head, held.Raw
 		case damaged(err): // as if there were none: a replica is fetched anew
-			v.warn("a location's file is damaged", l, err)
+			s.Damaged = true
 		case !errors.Is(err, store.ErrNotFound):
 			return nil, err
+		}
+		if v.live != nil {
+			s.Unproved = v.live.n.syncer.Unproved(l)
 		}
 		for _, h := range heard[l] {
 			reachable := v.live != nil && v.live.connected(h.Device)
@@ -111,12 +114,21 @@ func (v *view) Locations(ctx context.Context) ([]Location, error) {
 	if err != nil {
 		return nil, humane(err)
 	}
+	files, err := v.st.Files(ctx)
+	if err != nil {
+		return nil, humane(err)
+	}
+	checked := map[index.Location]time.Time{}
+	for _, f := range files {
+		checked[f.Location] = f.Checked
+	}
 	out := make([]Location, 0, len(sits))
 	for i := range sits {
 		loc, err := v.describe(ctx, &sits[i], heard[sits[i].Location])
 		if err != nil {
 			return nil, humane(err)
 		}
+		loc.Checked = checked[sits[i].Location]
 		if !loc.Own || loc.State != api.StateRetired {
 			out = append(out, loc)
 		}
@@ -152,7 +164,8 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 		out.Entries, out.AsOf, out.Epoch, out.Seq = h.Count, h.Time(), h.Epoch.String(), h.Seq
 		record = held.Raw
 	} else if damaged(err) {
-		out.Detail = "its file is damaged: " + err.Error()
+		p := syncer.Decide(s)
+		out.Detail = describeQuarantine(err, &p)
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return out, err
 	}
@@ -171,7 +184,7 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 	if newest.Seq > out.Seq || newest.Epoch.String() != out.Epoch {
 		out.HeardSeq = newest.Seq
 	}
-	if out.State, out.Detail = v.replicaState(s, &newest); why != "" {
+	if out.State, out.Detail = v.replicaState(s, &newest); out.State == api.StateQuarantined && why != "" {
 		out.Detail = why
 	}
 	return out, nil
@@ -196,6 +209,10 @@ func (v *view) replicaState(s *syncer.Situation, newest *index.SignedHead) (stat
 		return api.StateRetired, "removed by its owner"
 	case v.live != nil && v.live.syncing(s.Location):
 		return api.StateSyncing, ""
+	case s.Damaged:
+		return api.StateQuarantined, ""
+	case p.Quarantined != "":
+		return api.StateQuarantined, p.Quarantined
 	case s.Held == nil:
 		return api.StateNever, p.Why
 	case index.Compare(&newest.Head, &s.Held.Head) == index.Newer, index.Compare(&newest.Head, &s.Held.Head) == index.NewEpoch:
@@ -325,6 +342,8 @@ func notes(s *Status) []string {
 			out = append(out, fmt.Sprintf("%s: %s; its index is kept", l.Name, l.Detail))
 		case api.StateUnreadable:
 			out = append(out, fmt.Sprintf("%s can't be read: %s; its index is kept", l.Name, l.Detail))
+		case api.StateQuarantined:
+			out = append(out, fmt.Sprintf("%s of %s is quarantined: %s", l.Name, l.Device, l.Detail))
 		case api.StateFrozen:
 			out = append(out, fmt.Sprintf("%s of %s is frozen: %s", l.Name, l.Device, l.Detail))
 		}

@@ -41,6 +41,8 @@ type Intake struct {
 	rows  []index.Entry
 	dead  []index.DeadRun
 	done  bool
+
+	resumed bool
 }
 
 // Intake begins or resumes a transfer of a replica at the given epoch. Mode [index.ModeDelta] changes the replica held,
@@ -119,7 +121,7 @@ func (in *Intake) resume(fits func(*index.Token) bool) (bool, error) {
 			err = in.token.UnmarshalBinary(m.token)
 		}
 		if err == nil && in.token.Location == in.loc && fits(&in.token) {
-			in.stage = c
+			in.stage, in.resumed = c, true
 			return true, nil
 		}
 		_ = c.close()
@@ -160,6 +162,9 @@ func (in *Intake) saveToken(t index.Token) error {
 	}
 	return writeMeta(in.stage, &meta{record: []byte{}, token: b})
 }
+
+// Resumed reports whether the transfer goes on with what an earlier one received, maybe from another device.
+func (in *Intake) Resumed() bool { return in.resumed }
 
 // Token is the position from which the next page is wanted.
 func (in *Intake) Token() index.Token { return in.token }

@@ -115,6 +115,9 @@ func Decide(s *Situation) Plan {
 // nobody is the plan while no device can serve anything newer.
 func (s *Situation) nobody(newest index.SignedHead) Plan {
 	p := Plan{Strategy: Nothing, Target: newest, Why: "no device that holds a newer head is connected"}
+	if s.Held == nil {
+		p.Why = "no device that holds it is connected"
+	}
 	refused, left := 0, 0
 	for i := range s.Heard {
 		switch h := &s.Heard[i]; {
