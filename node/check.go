@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/peerdex/peerdex/index"
-	"github.com/peerdex/peerdex/node/api"
 	"github.com/peerdex/peerdex/store"
 )
 
@@ -22,11 +22,15 @@ func (v *view) Check(ctx context.Context, r CheckRequest) ([]CheckResult, error)
 }
 
 // Check checks what this device holds. What is damaged is quarantined: a replica is fetched again from any device that
-// holds one; a location of this device begins anew under a new epoch, and is scanned. With Repair, that of this device's
-// own locations is done before Check returns.
+// holds one; a location of this device is taken back from one, or begins anew if nobody can have it, both under a new
+// epoch, and is scanned. With Repair it begins anew also if nobody is connected, and Check waits for that.
 func (n *Node) Check(ctx context.Context, r CheckRequest) ([]CheckResult, error) {
 	defer n.activity.Begin()()
-	results, err := n.check(ctx, r, n.inspect)
+	one := n.inspect
+	if r.Repair {
+		one = n.inspectForRepair
+	}
+	results, err := n.check(ctx, r, one)
 	if err != nil {
 		return results, err
 	}
@@ -35,11 +39,14 @@ func (n *Node) Check(ctx context.Context, r CheckRequest) ([]CheckResult, error)
 		switch {
 		case res.OK:
 		case res.Location.Own && r.Repair:
-			if err := n.renew(ctx, res); err != nil {
+			if err := n.repairOwn(ctx, res); err != nil {
 				return results, humane(err)
 			}
-		case !res.Location.Own && n.isQuarantined(ctx, res.Location.Ref()):
-			res.Repaired, res.Hint = true, "it is quarantined, and fetched again from a device that holds it; peerdex status shows when"
+		case !n.isQuarantined(ctx, res.Location.Ref()):
+		case res.Location.Own:
+			res.Hint = "it is quarantined; it is taken back from another device or begun anew: peerdex status shows when"
+		default:
+			res.Repaired, res.Hint = true, "it is quarantined, and fetched again from a device that holds it: peerdex status shows when"
 		}
 	}
 	return results, nil
@@ -50,40 +57,12 @@ func (n *Node) isQuarantined(ctx context.Context, l index.Location) bool {
 	return err == nil && f.Quarantine != ""
 }
 
-// renew begins a damaged own location anew and scans it.
-func (n *Node) renew(ctx context.Context, res *CheckResult) error {
-	l := res.Location.Ref()
-	heard, err := n.st.AllHeard(ctx)
-	if err != nil {
-		return err
-	}
-	_, done, err := n.work.take(ctx, l)
-	if err != nil {
-		return err
-	}
-	err = n.st.Renew(ctx, l, heard[l])
-	if err == nil {
-		err = n.st.SetScanState(ctx, l.ID, store.ScanState{State: api.StateNever})
-	}
-	done()
-	if errors.Is(err, store.ErrCorrupt) {
-		return nil // the hint says what is left to do
-	}
-	if err != nil {
-		return fmt.Errorf("begin the damaged index anew: %w", err)
-	}
-	res.Repaired, res.Hint = true, "its index begins anew; the application that feeds it has to do so from the beginning"
-	n.log.Warn("damaged index begun anew", "location", l, "problems", res.Problems)
-	if res.Location.Root != "" {
-		res.Hint = "its index was begun anew, and the folder scanned"
-		_, err = n.scanLocation(ctx, l, time.Time{})
-	}
-	n.committed(l)
-	return err
-}
-
 func (v *view) check(ctx context.Context, r CheckRequest, one func(context.Context, index.Location, store.CheckOptions) error) ([]CheckResult, error) {
-	locs, err := v.st.Locations(ctx)
+	sits, err := v.situations(ctx)
+	if err != nil {
+		return nil, humane(err)
+	}
+	named, err := v.st.Locations(ctx)
 	if err != nil {
 		return nil, humane(err)
 	}
@@ -92,7 +71,11 @@ func (v *view) check(ctx context.Context, r CheckRequest, one func(context.Conte
 		return nil, humane(err)
 	}
 	out := []CheckResult{}
-	for _, l := range locs {
+	for i := range sits {
+		l := sits[i].Location
+		if !slices.Contains(named, l) && !v.isLost(ctx, &sits[i]) {
+			continue // held by others only
+		}
 		loc := v.outline(ctx, l, heard[l])
 		if !called(&loc, r.Location) {
 			continue
@@ -121,8 +104,8 @@ func (v *view) outline(ctx context.Context, l index.Location, heard []store.Hear
 	if held, err := v.st.Held(ctx, l); err == nil {
 		loc.Entries, loc.AsOf, loc.Epoch, loc.Seq = held.Head.Count, held.Head.Time(), held.Head.Epoch.String(), held.Head.Seq
 		record = held.Raw
-	} else if len(heard) > 0 {
-		record = heard[0].Record
+	} else if newest := newestHeard(heard); newest != nil {
+		record = newest.Record
 	}
 	var rec index.Record
 	if rec.UnmarshalBinary(record) == nil {
@@ -146,13 +129,16 @@ func checkResult(loc Location, err error, took time.Duration) CheckResult {
 		return res
 	}
 	res.Problems = strings.Split(err.Error(), "\n")
+	if errors.Is(err, store.ErrNotFound) {
+		res.Problems = []string{"its index is not on this device"}
+	}
 	switch {
 	case !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrNotFound):
 		res.Hint = "the file could not be read: check the disk, and try again"
-	case loc.Own && loc.Root == "":
+	case loc.Own && loc.Name == loc.ID.String(): // nothing is known of it
 		res.Hint = "index the folder anew: peerdex add FOLDER; no file of yours is touched"
 	case loc.Own:
-		res.Hint = "begin its index anew: peerdex check --deep --repair; no file of yours is touched"
+		res.Hint = "take its index back from another device, or begin it anew: peerdex check --deep --repair; no file of yours is touched"
 	default:
 		res.Hint = "fetch it again from another device: peerdex check --deep --repair"
 	}

@@ -60,6 +60,7 @@ type Node struct {
 	batches *batch.Server
 	headsOf *heads.Server
 	talks   *talks
+	losses  *losses
 
 	activity scrub.Activity // what the scrub waits for
 
@@ -117,7 +118,7 @@ func (n *Node) open() error {
 		return err
 	}
 	n.syncer = syncer.New(syncer.Config{Situations: n.replicas, Do: n.attempt, Log: n.log})
-	n.talks = newTalks()
+	n.talks, n.losses = newTalks(), newLosses()
 	n.window = pair.NewWindow(pair.WindowConfig{Config: n.wire(), Self: n.st.Self(), Admitter: admitter{n}})
 	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}})
 	n.headsOf = heads.NewServer(n.headsConfig())
@@ -168,7 +169,7 @@ func (n *Node) Start(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("start: %w", err), h.Close())
 	}
 	for _, run := range []func(context.Context) error{
-		n.keeper.Run, n.mdns.Run, n.syncer.Run, n.scrub.Run, watch, n.announcer, n.gossiper,
+		n.keeper.Run, n.mdns.Run, n.syncer.Run, n.scrub.Run, watch, n.announcer, n.gossiper, n.pruner,
 		func(ctx context.Context) error { n.scanLoop(ctx); return nil },
 		func(ctx context.Context) error {
 			return discovery.WatchNetwork(ctx, 0, func() { n.keeper.Kick() })

@@ -34,6 +34,15 @@ func (v *view) file(ctx context.Context, l index.Location) (store.File, error) {
 // inspect checks a location's file. That it is good is remembered if all of it was read; if it is damaged it is
 // quarantined.
 func (n *Node) inspect(ctx context.Context, l index.Location, opt store.CheckOptions) error {
+	return n.inspectFile(ctx, l, opt, true)
+}
+
+// inspectForRepair is inspect, but leaves damaged own locations to who repairs them at once.
+func (n *Node) inspectForRepair(ctx context.Context, l index.Location, opt store.CheckOptions) error {
+	return n.inspectFile(ctx, l, opt, l.Owner != n.st.Self())
+}
+
+func (n *Node) inspectFile(ctx context.Context, l index.Location, opt store.CheckOptions, aside bool) error {
 	f, err := n.file(ctx, l) // before the check: what it finds is said of no later file
 	if err != nil {
 		return err
@@ -45,7 +54,7 @@ func (n *Node) inspect(ctx context.Context, l index.Location, opt store.CheckOpt
 			n.log.Warn("remember a check", "location", l, "error", err)
 		}
 		n.updated(api.EventLocationChecked, l)
-	case damaged(err):
+	case damaged(err) && aside:
 		n.quarantine(ctx, f, err)
 	}
 	return err
@@ -96,14 +105,35 @@ func unproved(err error) bool {
 		func(e error) bool { return errors.Is(err, e) })
 }
 
-// describeQuarantine says how a replica is whose file is damaged, and when it comes back.
-func describeQuarantine(err error, p *syncer.Plan) string {
+// damagedOf returns the error of a location of a device that can't be read, nil if all can.
+func (v *view) damagedOf(ctx context.Context, d *Device) error {
+	locs, err := v.st.Locations(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range locs {
+		if l.Owner == d.ID {
+			if _, err := v.st.Held(ctx, l); damaged(err) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// describeDamage says what is wrong with a location's file.
+func describeDamage(err error) string {
 	what := "its file on this device is damaged"
 	if q, ok := errors.AsType[*store.QuarantineError](err); ok {
 		what += " (" + strings.TrimPrefix(q.Why, store.ErrCorrupt.Error()+": ") + ")"
 	}
+	return what
+}
+
+// whenFetched says when a quarantined replica comes back.
+func whenFetched(p *syncer.Plan) string {
 	if p.Strategy == syncer.Nothing {
-		return what + "; it is fetched again from another device: " + p.Why
+		return "it is fetched again from another device: " + p.Why
 	}
-	return what + "; it is fetched again from another device"
+	return "it is fetched again from another device"
 }

@@ -15,25 +15,11 @@ import (
 	"github.com/peerdex/peerdex/store"
 )
 
-// locationFile is the file in use of a location on a device.
-func (d *device) locationFile(l node.Location) string {
-	d.t.Helper()
-	st, err := store.OpenReadOnly(d.cfg.Dir)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	path, err := st.LocationFile(d.t.Context(), l.Ref())
-	if err := errors.Join(err, st.Close()); err != nil {
-		d.t.Fatal(err)
-	}
-	return path
-}
-
 // spoil changes the file of a location under a running device: the last place where old is. The descriptor stays open
 // until the test ends, since closing it would drop the locks that SQLite has in this process.
 func (d *device) spoil(l node.Location, old, changed string) {
 	d.t.Helper()
-	path := d.locationFile(l)
+	path := d.file(l.Ref())
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		d.t.Fatal(err)
@@ -64,15 +50,6 @@ func (d *device) see(l node.Location) node.Location {
 	return locs[i]
 }
 
-// same makes sure that two devices have the same rows of a location.
-func same(t *testing.T, l node.Location, a, b *device) {
-	t.Helper()
-	rows, first, err := store.Diff(t.Context(), a.locationFile(l), b.locationFile(l))
-	if err != nil || rows == 0 || first != "" {
-		t.Errorf("%d rows, %q, %v", rows, first, err)
-	}
-}
-
 // expect reads events of one location until all of the given types came, in this order.
 func expect(t *testing.T, events func() (node.Event, error, bool), l node.Location, types ...string) {
 	t.Helper()
@@ -100,7 +77,7 @@ func TestScrubFindsWhatIsHidden(t *testing.T) {
 	if found := laptop.find("song"); len(found) != 1 {
 		t.Fatalf("found %q", found)
 	}
-	old := laptop.locationFile(l)
+	old := laptop.file(l.Ref())
 	laptop.spoil(l, "a song.ogg", "a sonG.ogg")
 	if got := laptop.see(l); got.State != api.StateCurrent || !got.Checked.IsZero() {
 		t.Fatalf("before the scrub: %+v", got)
@@ -110,7 +87,7 @@ func TestScrubFindsWhatIsHidden(t *testing.T) {
 	}
 	expect(t, next, l, api.EventLocationQuarantined, api.EventLocationUpdated)
 	laptop.holds(nas, l)
-	same(t, l, nas, laptop)
+	sameRows(t, nas, laptop, l)
 	if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the damaged file: %v", err)
 	}
@@ -195,7 +172,7 @@ func TestQuarantine(t *testing.T) {
 	nas.start()
 	laptop.holds(nas, l)
 	phone.holds(nas, l)
-	same(t, l, nas, laptop)
+	sameRows(t, nas, laptop, l)
 }
 
 // TestDamagedBase changes a row under a delta: it leads to another root than the owner signed. The file is at fault, not
@@ -214,7 +191,7 @@ func TestDamagedBase(t *testing.T) {
 	}
 	laptop.start()
 	laptop.holds(nas, l)
-	same(t, l, nas, laptop)
+	sameRows(t, nas, laptop, l)
 	if found := laptop.find("two.txt"); len(found) != 1 {
 		t.Errorf("found %q", found)
 	}
@@ -240,7 +217,7 @@ func TestWhatCannotBeProved(t *testing.T) {
 		t.Fatalf("repair: %+v", res)
 	}
 	laptop.holds(nas, l)
-	same(t, l, nas, laptop)
+	sameRows(t, nas, laptop, l)
 }
 
 // TestDamagedNodeDB damages node.db. It is said what happened and what to do, and nothing is touched.
@@ -292,4 +269,74 @@ func TestDamagedNodeDB(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.start()
+}
+
+// TestDamagedOwnFile damages files of the device that owns them, under it. That of which another device holds a replica is
+// taken back from there, the other begins anew: both by themselves, under a new epoch.
+func TestDamagedOwnFile(t *testing.T) {
+	nas, laptop, alone := newDevice(t, "nas"), newDevice(t, "laptop"), newDevice(t, "alone")
+	l := nas.add(tree(t, "music/a song.ogg", "music/b.ogg"))
+	single := alone.add(tree(t, "music/a song.ogg", "music/b.ogg"))
+	nas.pairWith(laptop)
+	laptop.holds(nas, l)
+	for _, d := range []*device{nas, alone} { // brings the rows from the journal to the file
+		d.stop()
+		d.start()
+	}
+	nas.knows(laptop, l)
+	for d, x := range map[*device]node.Location{nas: l, alone: single} {
+		next, stop := iter.Pull2(d.Events(t.Context()))
+		defer stop()
+		d.spoil(x, "a song.ogg", "a sonG.ogg")
+		if err := d.Scrub(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, next, x, api.EventLocationQuarantined, api.EventBulkIndexComplete)
+		eventually(t, "the index of "+d.cfg.DeviceName+" is back", func() bool {
+			is := d.own(x.Name)
+			return is.State == api.StateCurrent && strings.HasPrefix(is.Epoch, "2.") && is.Seq > x.Seq && is.Entries == x.Entries && is.ID == x.ID
+		})
+		if res := d.checkResult(x, node.CheckRequest{Deep: true}); !res.OK {
+			t.Errorf("%s: %+v", d.cfg.DeviceName, res)
+		}
+		if found := d.find("song.ogg"); len(found) != 1 {
+			t.Errorf("found %q", found)
+		}
+	}
+	laptop.holds(nas, l)
+	sameRows(t, nas, laptop, l)
+}
+
+// TestLocationsAreApart deletes the files of all locations of a stopped device. It is still who it was and belongs where
+// it did; its replicas are fetched again, and its own index is taken back.
+func TestLocationsAreApart(t *testing.T) {
+	nas, laptop := newDevice(t, "nas"), newDevice(t, "laptop")
+	l := nas.add(tree(t, "of the nas.txt"))
+	mine := laptop.add(tree(t, "of the laptop.txt"))
+	nas.pairWith(laptop)
+	laptop.holds(nas, l)
+	nas.holds(laptop, mine)
+	before, err := laptop.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	laptop.stop()
+	for _, sub := range []string{"locations", "staging"} {
+		if err := os.RemoveAll(filepath.Join(laptop.cfg.Dir, sub)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	laptop.start()
+	laptop.holds(nas, l)
+	eventually(t, "the laptop's own index is back", func() bool {
+		is := laptop.own(mine.Name)
+		return is.State == api.StateCurrent && is.Entries == mine.Entries && is.Root == mine.Root
+	})
+	nas.holds(laptop, mine)
+	sameRows(t, nas, laptop, l)
+	sameRows(t, laptop, nas, mine)
+	after, err := laptop.Status(t.Context())
+	if err != nil || after.Library != before.Library || after.Device.ID != before.Device.ID || len(after.Devices) != 1 || after.Devices[0].ID != before.Devices[0].ID {
+		t.Errorf("before %+v, after %+v, %v", before, after, err)
+	}
 }

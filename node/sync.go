@@ -99,12 +99,9 @@ func (g gossip) Heads(ctx context.Context) ([]heads.Announced, error) {
 		if slices.Contains(locs, l) {
 			continue
 		}
-		for _, h := range hs {
-			var rec index.Record
-			if rec.UnmarshalBinary(h.Record) == nil && rec.Retired == index.Retired && h.Head.Library == lib {
-				out = append(out, heads.Announced{Head: h.Head, Record: h.Record})
-				break
-			}
+		hs = slices.DeleteFunc(hs, func(h store.Heard) bool { return h.Head.Library != lib || !retired(h) })
+		if last := newestHeard(hs); last != nil {
+			out = append(out, heads.Announced{Head: last.Head, Record: last.Record})
 		}
 	}
 	return out, nil
@@ -145,19 +142,21 @@ func (g gossip) Heard(ctx context.Context, from peer.ID, said []heads.Announced)
 // hear records one head. Heads of another library and of strangers are passed over.
 func (n *Node) hear(ctx context.Context, from index.DeviceID, a *heads.Announced, known []store.Heard) error {
 	l := a.Head.Location
-	if n.verifyHead(&a.Head) != nil {
+	var rec index.Record
+	if n.verifyHead(&a.Head) != nil || rec.UnmarshalBinary(a.Record) != nil {
 		return nil
 	}
+	said := store.Heard{Device: from, Head: a.Head, Record: a.Record, Horizon: a.Horizon, Held: a.Held, At: time.Now()}
+	news := isNews(&said, known)
 	if l.Owner == n.st.Self() {
-		return n.hearOwn(ctx, a.Head)
-	}
-	var before *store.Heard
-	for i := range known {
-		if known[i].Device == from {
-			before = &known[i]
+		if news {
+			if err := n.st.SetHeard(ctx, said); err != nil {
+				return err
+			}
 		}
+		return n.hearOwn(ctx, a.Head, &rec)
 	}
-	if before != nil && before.Head == a.Head && before.Held == a.Held && before.Horizon == a.Horizon {
+	if !news {
 		return nil
 	}
 	held, err := n.st.Held(ctx, l)
@@ -176,9 +175,21 @@ func (n *Node) hear(ctx context.Context, from index.DeviceID, a *heads.Announced
 			return err
 		}
 	}
-	return n.st.SetHeard(ctx, store.Heard{
-		Device: from, Head: a.Head, Record: a.Record, Horizon: a.Horizon, Held: a.Held, At: time.Now(),
-	})
+	return n.st.SetHeard(ctx, said)
+}
+
+// isNews reports whether a device said something else than before. That a location was removed is not forgotten: its owner
+// lost that knowledge, and gets it back from us.
+func isNews(said *store.Heard, known []store.Heard) bool {
+	at := slices.IndexFunc(known, func(h store.Heard) bool { return h.Device == said.Device })
+	if at < 0 {
+		return true
+	}
+	before := &known[at]
+	if retired(*before) && !retired(*said) {
+		return false
+	}
+	return before.Head != said.Head || before.Held != said.Held || before.Horizon != said.Horizon
 }
 
 // judge freezes a location when its owner signed two heads that can't both be true, and thaws it at a higher epoch.
@@ -204,15 +215,18 @@ func (n *Node) verifyHead(h *index.SignedHead) error {
 	return nil
 }
 
-// replicas are the situations of other devices' locations, for the syncer.
+// replicas are the situations of other devices' locations, for the syncer, and of own ones that are to be taken back.
 func (n *Node) replicas(ctx context.Context) ([]syncer.Situation, error) {
 	all, err := n.situations(ctx)
-	return slices.DeleteFunc(all, func(s syncer.Situation) bool { return s.Location.Owner == n.st.Self() }), err
+	return slices.DeleteFunc(all, func(s syncer.Situation) bool { return !n.wanted(ctx, &s) }), err
 }
 
 // sync carries out a plan.
 func (n *Node) sync(ctx context.Context, sit syncer.Situation, p syncer.Plan) error {
 	l := sit.Location
+	if l.Owner == n.st.Self() {
+		return n.takeBack(ctx, l, p, false)
+	}
 	switch p.Strategy {
 	case syncer.Drop:
 		if err := n.st.Drop(ctx, l); err != nil {
@@ -238,7 +252,11 @@ func (n *Node) pull(ctx context.Context, l index.Location, p syncer.Plan) error 
 	if p.Strategy == syncer.BatchDelta {
 		mode = index.ModeDelta
 	}
-	in, err := n.st.Intake(ctx, l, p.Offer.Epoch, mode)
+	begin := func() (*store.Intake, error) { return n.st.Intake(ctx, l, p.Offer.Epoch, mode) }
+	if l.Owner == n.st.Self() {
+		begin = func() (*store.Intake, error) { return n.st.TakeBack(ctx, l, p.Offer.Epoch) }
+	}
+	in, err := begin()
 	if err != nil {
 		return err
 	}

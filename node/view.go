@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,9 +100,30 @@ func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
 		if err := rec.UnmarshalBinary(record); err == nil {
 			s.Retired = rec.Retired
 		}
+		if slices.ContainsFunc(heard[l], retired) { // for ever, also if its owner forgot it since
+			s.Retired = index.Retired
+		}
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// retired reports whether a head heard says that its owner removed the location.
+func retired(h store.Heard) bool {
+	var rec index.Record
+	return rec.UnmarshalBinary(h.Record) == nil && rec.Retired == index.Retired
+}
+
+// newestHeard is the one of the heads of one location that its owner signed last; nil if there is none.
+func newestHeard(heard []store.Heard) *store.Heard {
+	var best *store.Heard
+	for i := range heard {
+		h := &heard[i]
+		if best == nil || cmp.Or(cmp.Compare(h.Head.Epoch.Counter, best.Head.Epoch.Counter), cmp.Compare(h.Head.Seq, best.Head.Seq)) > 0 {
+			best = h
+		}
+	}
+	return best
 }
 
 // Locations lists what is known of all locations, own ones first, then by device and name.
@@ -124,6 +146,9 @@ func (v *view) Locations(ctx context.Context) ([]Location, error) {
 	}
 	out := make([]Location, 0, len(sits))
 	for i := range sits {
+		if s := &sits[i]; s.Location.Owner == v.st.Self() && s.Held == nil && !v.isLost(ctx, s) {
+			continue // removed
+		}
 		loc, err := v.describe(ctx, &sits[i], heard[sits[i].Location])
 		if err != nil {
 			return nil, humane(err)
@@ -164,8 +189,7 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 		out.Entries, out.AsOf, out.Epoch, out.Seq = h.Count, h.Time(), h.Epoch.String(), h.Seq
 		record = held.Raw
 	} else if damaged(err) {
-		p := syncer.Decide(s)
-		out.Detail = describeQuarantine(err, &p)
+		out.Detail = describeDamage(err)
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return out, err
 	}
@@ -174,8 +198,8 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 	if err := rec.UnmarshalBinary(record); err == nil {
 		out.Name, out.Root = rec.Name, rec.Root
 	}
-	if out.Own && why != "" {
-		out.State = api.StateUnreadable
+	if out.Own && s.Held == nil {
+		v.describeLost(s, &out)
 		return out, nil
 	}
 	if out.Own {
@@ -185,7 +209,7 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 		out.HeardSeq = newest.Seq
 	}
 	if out.State, out.Detail = v.replicaState(s, &newest); out.State == api.StateQuarantined && why != "" {
-		out.Detail = why
+		out.Detail = why + "; " + out.Detail
 	}
 	return out, nil
 }
@@ -210,7 +234,7 @@ func (v *view) replicaState(s *syncer.Situation, newest *index.SignedHead) (stat
 	case v.live != nil && v.live.syncing(s.Location):
 		return api.StateSyncing, ""
 	case s.Damaged:
-		return api.StateQuarantined, ""
+		return api.StateQuarantined, whenFetched(&p)
 	case p.Quarantined != "":
 		return api.StateQuarantined, p.Quarantined
 	case s.Held == nil:
@@ -346,6 +370,8 @@ func notes(s *Status) []string {
 			out = append(out, fmt.Sprintf("%s of %s is quarantined: %s", l.Name, l.Device, l.Detail))
 		case api.StateFrozen:
 			out = append(out, fmt.Sprintf("%s of %s is frozen: %s", l.Name, l.Device, l.Detail))
+		case api.StateLost:
+			out = append(out, fmt.Sprintf("%s: %s; no file in the folder is concerned", l.Name, l.Detail))
 		}
 		if strings.HasPrefix(l.Detail, lastScanFailed) {
 			out = append(out, l.Name+": "+l.Detail)

@@ -79,6 +79,9 @@ func (s *Store) importing(ctx context.Context, l index.Location, path string, he
 			err = fmt.Errorf("%v: %w", v, index.ErrInvalid)
 		}
 	}
+	if err == nil {
+		err = s.dropStaging(l) // of a transfer that was not finished: it leads to where the replica no longer is
+	}
 	if err = errors.Join(err, removeDB(path)); err != nil {
 		return fmt.Errorf("import %v: %w", v, err)
 	}
@@ -122,8 +125,10 @@ type importer struct {
 	record []byte
 	path   string // the foreign file, in staging/
 
-	nodes []node // of the tree, as counted from the rows
-	dead  bool   // the foreign file has all dead runs of the epoch
+	nodes   []node     // of the tree, as counted from the rows
+	dead    bool       // the foreign file's dead runs from the horizon on are those that the owner signed
+	horizon int64      // if dead
+	base    index.Hash // chain of dead runs up to the horizon
 }
 
 // expect checks what can be known without the file.
@@ -406,9 +411,16 @@ func innerNodes(nodes []node) []node {
 	return nodes
 }
 
-// proveDead reports whether the dead runs of an attached foreign file are all those that the owner signed.
+// proveDead reports whether the dead runs of an attached foreign file are the last of those that the owner signed, up to
+// the head. The chain before them is the file's claim. It is right if the runs lead from there to the signed chain: another
+// beginning, or other runs, would be a collision of the hash. From what seq on there are no runs missing is a claim that
+// can't be proved, so the horizon is put right below the first run that is there.
 func (im *importer) proveDead(ctx context.Context, src *conn) (bool, error) {
-	var chain index.Hash
+	var err error
+	if im.base, err = claimedBase(src); err != nil {
+		return false, err
+	}
+	chain := im.base
 	last, n := int64(0), 0
 	for row, err := range src.query(context.Background(), "SELECT seq, lo, hi FROM src.dead ORDER BY seq") {
 		if err != nil {
@@ -421,16 +433,34 @@ func (im *importer) proveDead(ctx context.Context, src *conn) (bool, error) {
 		if d.Validate() != nil || d.Seq <= last || d.Seq > im.head.Seq || d.Hi >= im.head.NextID {
 			return false, nil
 		}
-		last = d.Seq
+		if last = d.Seq; n == 1 && !im.base.IsZero() {
+			im.horizon = d.Seq - 1
+		}
 		chain = proof.FoldDead(chain, d)
 	}
-	if chain != im.head.Dead {
+	if chain != im.head.Dead || n == 0 && !im.base.IsZero() {
 		return false, nil
 	}
 	for _, err := range src.query(ctx, "SELECT d.seq FROM src.dead d JOIN src.entries e ON e.id BETWEEN d.lo AND d.hi LIMIT 1") {
 		return false, foreignError(err)
 	}
 	return true, nil
+}
+
+// claimedBase reads the chain of dead runs up to the horizon, as an attached foreign file has it; zero if it has none.
+func claimedBase(src *conn) (index.Hash, error) {
+	row, err := src.one("SELECT base FROM src.meta")
+	if errors.Is(err, ErrNotFound) {
+		return index.Hash{}, nil
+	}
+	if err != nil {
+		return index.Hash{}, foreignError(err)
+	}
+	b, _ := row[0].([]byte)
+	if len(b) != 8+index.HashSize {
+		return index.Hash{}, nil
+	}
+	return index.Hash(b[8:]), nil
 }
 
 // adopt makes the proved foreign file itself the replica.
@@ -462,7 +492,7 @@ func (im *importer) describe(c *conn) error {
 	if err := checkCounts(c, &im.head.Head); err != nil {
 		return err
 	}
-	horizon, base := int64(0), index.Hash{}
+	horizon, base := im.horizon, im.base
 	if !im.dead {
 		horizon, base = im.head.Seq, im.head.Dead
 		if err := c.run("DELETE FROM dead"); err != nil {

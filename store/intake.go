@@ -35,6 +35,7 @@ var ErrBusy = errors.New("a transfer of this location is under way")
 type Intake struct {
 	s     *Store
 	loc   index.Location
+	own   bool // taken back: see [Store.TakeBack]
 	token index.Token
 	stage *conn  // staging file; nil while a delta is in memory
 	kind  string // of the staging file
@@ -52,10 +53,13 @@ func (s *Store) Intake(ctx context.Context, l index.Location, e index.Epoch, mod
 	if l.Owner == s.self {
 		return nil, fmt.Errorf("location %v is our own: %w", l, index.ErrInvalid)
 	}
-	if err := s.claim(l); err != nil {
+	return s.newIntake(ctx, &Intake{s: s, loc: l}, e, mode)
+}
+
+func (s *Store) newIntake(ctx context.Context, in *Intake, e index.Epoch, mode index.Mode) (*Intake, error) {
+	if err := s.claim(in.loc); err != nil {
 		return nil, err
 	}
-	in := &Intake{s: s, loc: l}
 	if err := in.begin(ctx, e, mode); err != nil {
 		return nil, errors.Join(err, in.Close())
 	}
@@ -291,8 +295,12 @@ func (in *Intake) finish(ctx context.Context, p *index.Page) error {
 
 // adopt makes the staging file the next generation.
 func (in *Intake) adopt(ctx context.Context, p *index.Page) error {
+	sign, err := in.signer(ctx)
+	if err != nil {
+		return err
+	}
 	c := in.stage
-	err := c.tx(func() error {
+	err = c.tx(func() error {
 		if err := checkCounts(c, &p.Head.Head); err != nil {
 			return err
 		}
@@ -309,7 +317,7 @@ func (in *Intake) adopt(ctx context.Context, p *index.Page) error {
 		if err := c.script(schema("location_index.sql")); err != nil {
 			return err
 		}
-		if err := writeMeta(c, &meta{head: p.Head, record: p.Record, horizon: in.token.Base.Seq, base: in.token.Base.Dead}); err != nil {
+		if err := sign(c, &meta{head: p.Head, record: p.Record, horizon: in.token.Base.Seq, base: in.token.Base.Dead}); err != nil {
 			return err
 		}
 		return in.s.steps.at("adopt: commit")

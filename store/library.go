@@ -60,7 +60,10 @@ func (s *Store) ReplaceLibrary(ctx context.Context, lib Library) error {
 		return fmt.Errorf("replace library: %w", err)
 	}
 	err = s.node.tx(ctx, func(c *conn) error {
-		if err := c.script("DELETE FROM membership; DELETE FROM heard; DELETE FROM frozen"); err != nil {
+		if err := c.script("DELETE FROM membership; DELETE FROM frozen"); err != nil {
+			return err
+		}
+		if err := c.run("DELETE FROM heard WHERE owner <> ?1 OR device <> ?1", s.self[:]); err != nil {
 			return err
 		}
 		if err := insertRecords(c, lib.Records); err != nil {

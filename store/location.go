@@ -25,6 +25,8 @@ type location struct {
 	wmu    sync.Mutex // held for a whole Commit or apply: one writer
 	writer *conn      // opened on first use; guarded by wmu
 
+	sweepers *pool // of searches, so that they leave the readers to others
+
 	slots chan struct{} // one token a reader in use
 	mu    sync.Mutex
 	idle  []*conn
@@ -35,7 +37,7 @@ type location struct {
 }
 
 func (s *Store) newLocation(l index.Location, path, why string) *location {
-	h := &location{path: path, own: l.Owner == s.self, slots: make(chan struct{}, maxReaders), done: make(chan struct{})}
+	h := &location{path: path, own: l.Owner == s.self, sweepers: newPool(), slots: make(chan struct{}, maxReaders), done: make(chan struct{})}
 	h.damaged = func(err error) { s.damaged(l, err) }
 	if why != "" {
 		h.quarantine = &QuarantineError{Location: l, Why: why}
@@ -133,6 +135,7 @@ func (h *location) retire(remove string) error {
 		errs = append(errs, c.close())
 	}
 	h.idle = nil
+	errs = append(errs, h.sweepers.close())
 	if h.writer != nil {
 		errs = append(errs, h.writer.close())
 		h.writer = nil

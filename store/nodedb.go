@@ -184,10 +184,12 @@ func (n *nodeDB) nextGeneration(ctx context.Context) (int64, error) {
 
 // point makes a generation the one in use. What was known of the one before is forgotten, a quarantine too.
 func (n *nodeDB) point(ctx context.Context, l index.Location, gen int64) error {
-	return n.tx(ctx, func(c *conn) error {
-		return c.run("INSERT OR REPLACE INTO location (owner, id, generation, since, checked, quarantine) VALUES (?, ?, ?, ?, 0, '')",
-			l.Owner[:], l.ID[:], gen, time.Now().UnixNano())
-	})
+	return n.tx(ctx, func(c *conn) error { return setGeneration(c, l, gen) })
+}
+
+func setGeneration(c *conn, l index.Location, gen int64) error {
+	return c.run("INSERT OR REPLACE INTO location (owner, id, generation, since, checked, quarantine) VALUES (?, ?, ?, ?, 0, '')",
+		l.Owner[:], l.ID[:], gen, time.Now().UnixNano())
 }
 
 // unpoint forgets a location's file.

@@ -100,7 +100,7 @@ func (s *Store) Quarantine(ctx context.Context, l index.Location, generation int
 func (s *Store) OnDamage(f func(index.Location, error)) { s.onDamage = f }
 
 func (s *Store) damaged(l index.Location, err error) {
-	if s.onDamage != nil {
+	if _, known := errors.AsType[*QuarantineError](err); !known && s.onDamage != nil {
 		s.onDamage(l, err)
 	}
 }

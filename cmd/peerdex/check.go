@@ -22,8 +22,9 @@ of other devices. Each file, its counts and its signatures are checked; with
 LOCATION is a name, a path or an id, or DEVICE:NAME.
 
 With --repair damaged copies are deleted, and fetched again from any device that
-has one; a damaged index of this device begins anew, and its folder is scanned.
-It needs the daemon. Exit code 1 says that something is, or was, damaged.`,
+has one. A damaged or lost index of this device is taken back from a device that
+is connected and has a copy of it, or begins anew if there is none; either way
+its folder is scanned. It needs the daemon. Exit code 1 says that something is, or was, damaged.`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -36,7 +37,7 @@ It needs the daemon. Exit code 1 says that something is, or was, damaged.`,
 		},
 	}
 	c.Flags().BoolVar(&r.Deep, "deep", false, "read and hash every entry")
-	c.Flags().BoolVar(&r.Repair, "repair", false, "fetch damaged copies again, and begin damaged indexes of this device anew")
+	c.Flags().BoolVar(&r.Repair, "repair", false, "fetch damaged copies again; take damaged indexes of this device back, or begin them anew")
 	return c
 }
 

@@ -48,11 +48,13 @@ CREATE TABLE published (
   id     BLOB    NOT NULL,
   epoch  INTEGER NOT NULL,        -- its counter
   seq    INTEGER NOT NULL,
+  next   INTEGER NOT NULL,        -- its next id
   digest BLOB    NOT NULL,        -- SHA-256 of the head without library and time
   PRIMARY KEY (id, seq)
 ) STRICT, WITHOUT ROWID;
 
--- The newest head heard of a location, from each device that spoke of it.
+-- The newest head heard of a location, from each device that spoke of it. What this device says of its own locations is
+-- here too: it is needed when a location's file is lost.
 CREATE TABLE heard (
   owner   BLOB    NOT NULL,
   id      BLOB    NOT NULL,

@@ -73,6 +73,8 @@ func TestImportRulesFail(t *testing.T) {
 		{"protocols/wire/a.go", "github.com/vmihailenco/msgpack/v5", 0},
 		{"protocols/batch/a.go", "github.com/klauspost/compress/zstd", 1},
 		{"protocols/wire/a.go", "github.com/klauspost/compress/zstd", 0},
+		{"node/archive/a.go", "github.com/klauspost/compress/zstd", 0},
+		{"node/archive/a.go", own("store"), 1},
 		{"discovery/a.go", "github.com/libp2p/zeroconf/v2", 0},
 		{"discovery/a.go", "github.com/multiformats/go-multiaddr", 0},
 		{"discovery/a.go", own("store"), 1},

@@ -174,7 +174,7 @@ func searchSet(ctx context.Context, s *store.Store, l index.Location, word strin
 	if err != nil {
 		return 0, cost{}, err
 	}
-	for _, err := range s.Search(ctx, l, q) {
+	for _, err := range s.Search(ctx, store.SearchRequest{Query: q, Locations: []index.Location{l}}) {
 		if err != nil {
 			return 0, cost{}, err
 		}
