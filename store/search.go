@@ -55,6 +55,7 @@ const (
 	stallTime  = time.Minute
 	batchHits  = 256
 	batchBytes = 64 << 10
+	batches    = 32 // of a part that wait to be passed on
 )
 
 // Search yields the entries that a query finds. Their order is stable: that of the locations asked for, and by id in
@@ -265,7 +266,7 @@ func (h *hunt) open(l index.Location) (*sweep, []Found, error) {
 func (h *hunt) cut(parts, work chan<- *stretch, w *sweep, after int64) bool {
 	for lo, hi := range w.parts(after) {
 		w.users.Add(1)
-		p := &stretch{w: w, l: w.at.Location, lo: lo, hi: hi, out: make(chan []Found, searchIDs/batchHits)}
+		p := &stretch{w: w, l: w.at.Location, lo: lo, hi: hi, out: make(chan []Found, batches)}
 		if !send(h, parts, p) || !send(h, work, p) {
 			w.done()
 			return false
@@ -288,57 +289,74 @@ func (h *hunt) read(p *stretch) error {
 	if p.w.broken.Load() {
 		return nil
 	}
-	c := <-p.w.free // there are as many workers as connections at most, or some wait for others
+	c := <-p.w.free // another worker has it when there are more of them than connections
 	defer func() { p.w.free <- c }()
 	if err := h.turn(); err != nil {
 		return err
 	}
-	resting := false
-	defer func() {
-		if !resting {
-			h.rest()
-		}
-	}()
-	var batch []Found
-	size, all := 0, 0
-	flush := func() error {
-		select {
-		case p.out <- batch:
-		default:
-			h.rest()
-			if resting = true; !send(h, p.out, batch) {
-				return context.Cause(h.ctx)
-			}
-			if err := h.turn(); err != nil {
-				return err
-			}
-			resting = false
-		}
-		batch, size = nil, 0
-		return nil
-	}
+	b := batcher{h: h, out: p.out}
+	defer b.end()
+	n := 0
 	err := p.w.find(h.ctx, c, p.lo, p.hi, func(f Found) error {
-		batch = append(batch, f)
-		size += len(f.Path) + len(f.Entry.Name) + len(f.Entry.Attrs)
-		if all++; all == h.r.Limit {
-			return errStopped
+		if err := b.add(f); err != nil {
+			return err
 		}
-		if len(batch) == batchHits || size > batchBytes {
-			return flush()
+		if n++; n == h.r.Limit {
+			return errStopped
 		}
 		return nil
 	})
-	if errors.Is(err, errStopped) && h.ctx.Err() == nil {
-		err = nil
+	if err == nil || n == h.r.Limit && n > 0 {
+		return b.flush()
 	}
-	if err != nil {
-		p.w.broken.Store(true)
-		return err
+	p.w.broken.Store(true)
+	return err
+}
+
+// batcher passes on what a worker finds. The worker has its turn, except while it waits for the answer to be read.
+type batcher struct {
+	h       *hunt
+	out     chan<- []Found
+	batch   []Found
+	size    int // bytes
+	waiting bool
+}
+
+func (b *batcher) add(f Found) error {
+	b.batch = append(b.batch, f)
+	b.size += len(f.Path) + len(f.Entry.Name) + len(f.Entry.Attrs)
+	if len(b.batch) < batchHits && b.size < batchBytes {
+		return nil
 	}
-	if len(batch) > 0 {
-		return flush()
+	return b.flush()
+}
+
+func (b *batcher) flush() error {
+	if len(b.batch) == 0 {
+		return nil
 	}
+	select {
+	case b.out <- b.batch:
+	default:
+		b.h.rest()
+		b.waiting = true
+		if !send(b.h, b.out, b.batch) {
+			return context.Cause(b.h.ctx)
+		}
+		if err := b.h.turn(); err != nil {
+			return err
+		}
+		b.waiting = false
+	}
+	b.batch, b.size = nil, 0
 	return nil
+}
+
+// end gives the turn back.
+func (b *batcher) end() {
+	if !b.waiting {
+		b.h.rest()
+	}
 }
 
 // send sends unless the search ends, and ends it if nobody takes for long.

@@ -242,7 +242,7 @@ func TestSearchIsNaive(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		workers := rapid.IntRange(1, 5).Draw(t, "workers")
-		s.limits = limits{chunkRows: 5, stageRows: 16, deltaRows: 10, searchers: workers, searchIDs: rapid.Int64Range(1, 9).Draw(t, "ids"), sortPage: rapid.IntRange(1, 9).Draw(t, "page")}
+		s.limits = limits{chunkRows: 5, stageRows: 16, deltaRows: 10, searchers: workers, searchRows: rapid.Int64Range(1, 9).Draw(t, "ids"), sortPage: rapid.IntRange(1, 9).Draw(t, "page")}
 		s.cpu = make(chan struct{}, rapid.IntRange(1, 3).Draw(t, "processors"))
 		history := map[index.Location][]naiveState{}
 		commits := map[index.Location][]index.Change{}
@@ -338,7 +338,7 @@ func mustQuery(t testing.TB, text string) query.Query {
 func filledStore(t testing.TB, n int) (*Store, index.Location) {
 	t.Helper()
 	s := newStore(t)
-	s.limits.searchIDs = 100
+	s.limits.searchRows = 100
 	l := newLocationIn(t, s)
 	if _, err := s.Commit(context.Background(), l, generate(n, 1), CommitOptions{AsOf: time.Now}); err != nil {
 		t.Fatal(err)

@@ -9,10 +9,10 @@ type limits struct {
 	deltaRows int // rows and runs of a delta that is kept in memory; a larger one goes to staging
 
 	// Zero stands for the usual.
-	searchers int   // parts of a search that are read at once
-	searchIDs int64 // rows of such a part, about
-	sortPage  int   // entries that a sorted search passes on at a time
-	stall     time.Duration
+	searchers  int   // parts of a search that are read at once
+	searchRows int64 // rows of such a part, about
+	sortPage   int   // entries that a sorted search passes on at a time
+	stall      time.Duration
 }
 
 // steps are the points between which a change of the disk can break off. In production it is nil and costs a

@@ -23,8 +23,11 @@ const (
 	agreeTries = 8
 	// pathCache bounds what a sweeper remembers of the paths of folders, in bytes.
 	pathCache = 1 << 20
-	// searchIDs is how many rows one part of a search has, about.
-	searchIDs = 8192
+	// minParts is how many parts a location has for each worker, with minRows to maxRows rows in each: to begin one costs
+	// as much as to look at a thousand rows.
+	minParts = 8
+	minRows  = 8192
+	maxRows  = 65536
 	// walkRows is how many rows a search looks at before it gives up to follow the folders that a path names, and
 	// answerBytes how long the paths may be, in all, that it holds at once.
 	walkRows    = 20_000
@@ -162,8 +165,9 @@ func (s *Store) openSweep(ctx context.Context, l index.Location, q query.Query, 
 	}
 	head := &w.at.Head
 	w.base = w.at.Record.Base()
+	rows := min(max(head.Count/int64(minParts*n), minRows), maxRows)
 	// As many ids as have that many rows, on average.
-	w.ids = cmp.Or(s.limits.searchIDs, searchIDs) * max(1, head.NextID/max(1, head.Count))
+	w.ids = cmp.Or(s.limits.searchRows, rows) * max(1, head.NextID/max(1, head.Count))
 	if w.slashed = w.base; w.at.Record.Platform == "windows" {
 		w.slashed = strings.ReplaceAll(w.base, `\`, "/")
 	}
