@@ -26,6 +26,10 @@ type (
 	Query = api.Query
 	// Hit is one entry found or listed.
 	Hit = api.Hit
+	// EntryRequest asks for one entry.
+	EntryRequest = api.EntryRequest
+	// Entry is all that is known of one entry.
+	Entry = api.Entry
 	// ListRequest asks for the entries of one folder.
 	ListRequest = api.ListRequest
 	// Listing is one page of a folder.
@@ -38,6 +42,12 @@ type (
 	CheckRequest = api.CheckRequest
 	// CheckResult is what the check of one location found.
 	CheckResult = api.CheckResult
+	// ExportRequest asks for a location, or all of a device, as a file.
+	ExportRequest = api.ExportRequest
+	// ImportResult is what became of a file.
+	ImportResult = api.ImportResult
+	// ImportedLocation is what became of one location of a file.
+	ImportedLocation = api.ImportedLocation
 	// ScanRequest scans now.
 	ScanRequest = api.ScanRequest
 	// ScanResult is what a scan found.

@@ -107,7 +107,7 @@ func (n *Node) checkFolder(ctx context.Context, path string) (string, error) {
 			return "", conflict(path+" is indexed already", "it is the location "+l.Name, "peerdex scan "+l.Name)
 		}
 		if _, inside := below(l.Root, root); inside {
-			return "", conflict(path+" is indexed already", "it is inside the location "+l.Name+" ("+l.Root+")", "nothing needs to be done; to search only there, add a word of its path")
+			return "", conflict(path+" is indexed already", "it is inside the location "+l.Name+" ("+l.Root+")", "nothing needs to be done; to search only there: peerdex find path:"+path+" WORD")
 		}
 		if _, outside := below(root, l.Root); outside {
 			return "", conflict(path+" holds a folder that is indexed already", "the location "+l.Name+" ("+l.Root+") is inside it", "remove that one first: peerdex rm "+l.Name)

@@ -28,8 +28,9 @@
 //
 // # Reading
 //
-// [Store.Page] serves transfers, [Store.List], [Store.Lookup] and [Store.Search] serve people. Every answer is read in
-// one read transaction together with its head. [Store.Check] checks everything that can be checked.
+// [Store.Page] serves transfers, [Store.List], [Store.Get] and [Store.Search] serve people. Every answer of a location is
+// of one state and comes with its head; a search that reads with several connections makes sure that they see the same.
+// [Store.Check] checks everything that can be checked.
 //
 // A Store is safe for concurrent use. One process may open a data folder for writing ([Open]); any number may read
 // it ([OpenReadOnly]). Errors wrap the sentinels of this package; nothing is lost when one is returned, since every

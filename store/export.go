@@ -108,13 +108,15 @@ func (s *Store) SetSnapshotSpace(bytes int64) {
 
 // Export returns a snapshot of a location, own or replica, at the head that it stands at. Writes go on meanwhile. The
 // snapshot is made once for all who ask for the same state and variant. It returns [ErrNotFound] if there is no such
-// location, and [ErrBusy] if the snapshots in use leave no space; those unused are deleted first, the oldest first.
+// location, and [ErrBusy] if the snapshots in use leave no space; those unused are deleted first, the oldest first. A store
+// that was opened for reading makes compact ones only, and a process that opens the folder for writing meanwhile may take
+// away one that is not complete yet.
 func (s *Store) Export(ctx context.Context, l index.Location, v Variant) (*Snapshot, error) {
 	if v != Compact && v != Native {
 		return nil, fmt.Errorf("export: %v: %w", v, index.ErrInvalid)
 	}
-	if s.readOnly {
-		return nil, fmt.Errorf("export: the store was opened for reading: %w", index.ErrInvalid)
+	if s.readOnly && v == Native {
+		return nil, fmt.Errorf("export %v: the store was opened for reading: %w", v, index.ErrInvalid)
 	}
 	n, err := s.export(ctx, l, v)
 	if err != nil {

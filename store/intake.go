@@ -7,12 +7,14 @@ import (
 	"fmt"
 
 	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/index/proof"
 )
 
 // Kinds of staging files.
 const (
 	stageFull  = "full"  // becomes a generation
 	stageDelta = "delta" // is applied to the generation in use
+	stageTree  = "tree"  // the same, found by the hash tree; see Store.Reconcile
 )
 
 // A delta of at most this many rows and runs is kept in memory until it is applied; a larger one goes to staging.
@@ -41,6 +43,10 @@ type Intake struct {
 	rows  []index.Entry
 	dead  []index.DeadRun
 	done  bool
+
+	held   index.Head   // where the replica stands; transfers by the tree only, as what follows
+	gone   []proof.Span // ids of which all rows are to be deleted
+	leaves []int64      // to be hashed anew
 }
 
 // Intake begins or resumes a transfer of a replica at the given epoch. Mode [index.ModeDelta] changes the replica held,
@@ -184,6 +190,8 @@ func (in *Intake) Put(ctx context.Context, p *index.Page, next index.Token, done
 		}
 	case in.kind == stageDelta && in.stage != nil:
 		err = in.flush()
+	case in.kind == stageTree:
+		err = in.spill(done)
 	}
 	if err != nil || !done {
 		return err
@@ -254,12 +262,15 @@ func insertDead(c *conn, d index.DeadRun) error {
 }
 
 // upsert puts rows whose seq is higher than what is there, and returns how many ids are new.
-func upsert(c *conn, rows []index.Entry) (int64, error) {
+func upsert(c *conn, rows []index.Entry) (int64, error) { return putRows(c, rows, updateNewerSQL) }
+
+// putRows updates the rows that are there, inserts the others, and returns how many ids are new.
+func putRows(c *conn, rows []index.Entry, update string) (int64, error) {
 	var added int64
 	args := make([]driver.Value, 0, 10)
 	for i := range rows {
 		args = entryArgs(args[:0], &rows[i])
-		n, err := c.exec(updateNewerSQL, args...)
+		n, err := c.exec(update, args...)
 		if err != nil {
 			return 0, err
 		}
@@ -377,11 +388,14 @@ func (in *Intake) applyDelta(ctx context.Context, p *index.Page) error {
 	defer release()
 	return h.write(func(c *conn) error {
 		defer in.s.steps.passed("apply: done")
+		if in.kind == stageTree {
+			return in.applyTree(c, p)
+		}
 		if in.stage != nil {
 			return in.applyStaged(c, p)
 		}
 		return c.tx(func() error {
-			if err := in.applyRows(c, p); err != nil {
+			if err := in.applyRows(c, h.reader(ctx), p); err != nil {
 				return err
 			}
 			return in.s.steps.at("apply: commit")
@@ -389,7 +403,7 @@ func (in *Intake) applyDelta(ctx context.Context, p *index.Page) error {
 	})
 }
 
-func (in *Intake) applyRows(c *conn, p *index.Page) error {
+func (in *Intake) applyRows(c *conn, beside reader, p *index.Page) (err error) {
 	m, err := in.expectBase(c)
 	if err != nil {
 		return err
@@ -397,6 +411,17 @@ func (in *Intake) applyRows(c *conn, p *index.Page) error {
 	if err := in.s.steps.at("apply: write rows"); err != nil {
 		return err
 	}
+	tree := newTreeWriter(c, beside, in.s.limits.besideLeaves)
+	for i := range in.rows {
+		tree.put(&in.rows[i])
+	}
+	for _, d := range in.dead {
+		if err := tree.touchRange(d.Lo, d.Hi); err != nil {
+			return err
+		}
+	}
+	tree.begin(p.Head.NextID)
+	defer func() { err = errors.Join(err, tree.stop()) }()
 	count := m.head.Count
 	form := newDeltaShape(c)
 	for i := range in.rows {
@@ -412,14 +437,7 @@ func (in *Intake) applyRows(c *conn, p *index.Page) error {
 	if err := in.s.steps.at("apply: write dead runs"); err != nil {
 		return err
 	}
-	tree := newTreeWriter(c)
-	for i := range in.rows {
-		tree.touch(in.rows[i].ID)
-	}
 	for _, d := range in.dead {
-		if err := tree.touchRange(d.Lo, d.Hi); err != nil {
-			return err
-		}
 		n, err := c.exec("DELETE FROM entries WHERE id BETWEEN ? AND ?", d.Lo, d.Hi)
 		if err != nil {
 			return err
@@ -474,7 +492,7 @@ func (in *Intake) applyStaged(c *conn, p *index.Page) error {
 		if err := in.s.steps.at("apply staged: delete dead"); err != nil {
 			return err
 		}
-		tree := newTreeWriter(c)
+		tree := newTreeWriter(c, nil, 0)
 		if err := touchStaged(c, tree); err != nil {
 			return err
 		}
@@ -507,7 +525,7 @@ func touchStaged(c *conn, tree *treeWriter) error {
 			return err
 		}
 		id, _ := row[0].(int64)
-		tree.touch(id)
+		tree.touchLeaf(proof.LeafOf(id))
 	}
 	return nil
 }
@@ -592,7 +610,7 @@ func (in *Intake) discard() error {
 	if err := in.s.steps.at("staging: delete"); err != nil {
 		return err
 	}
-	in.rows, in.dead = nil, nil
+	in.rows, in.dead, in.gone, in.leaves = nil, nil, nil, nil
 	if in.stage != nil {
 		err := in.stage.close()
 		in.stage = nil

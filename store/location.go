@@ -23,6 +23,8 @@ type location struct {
 	wmu    sync.Mutex // held for a whole Commit or apply: one writer
 	writer *conn      // opened on first use; guarded by wmu
 
+	sweepers *pool // of searches, so that they leave the readers to others
+
 	slots chan struct{} // one token a reader in use
 	mu    sync.Mutex
 	idle  []*conn
@@ -33,7 +35,7 @@ type location struct {
 }
 
 func newLocation(path string, own bool) *location {
-	return &location{path: path, own: own, slots: make(chan struct{}, maxReaders), done: make(chan struct{})}
+	return &location{path: path, own: own, sweepers: newPool(), slots: make(chan struct{}, maxReaders), done: make(chan struct{})}
 }
 
 // use returns the open handle of a location; release it when done. A retired handle stays readable until then.
@@ -123,6 +125,7 @@ func (h *location) retire(remove string) error {
 		errs = append(errs, c.close())
 	}
 	h.idle = nil
+	errs = append(errs, h.sweepers.close())
 	if h.writer != nil {
 		errs = append(errs, h.writer.close())
 		h.writer = nil
@@ -207,6 +210,11 @@ func (h *location) read(ctx context.Context, f func(*conn) error) error {
 	h.idle = append(h.idle, c)
 	h.mu.Unlock()
 	return err
+}
+
+// reader is read for who writes: he can't wait for himself, so ctx bounds the wait for a free connection.
+func (h *location) reader(ctx context.Context) reader {
+	return func(f func(*conn) error) error { return h.read(ctx, f) }
 }
 
 // viewLocation runs f on a consistent view of a location's file.

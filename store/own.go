@@ -114,7 +114,7 @@ func (s *Store) SetRecord(ctx context.Context, l index.Location, change func(*in
 // says was given: counter, seq and next id. Dead runs of the old epoch are forgotten; receivers compare rows instead.
 func (s *Store) NewEpoch(ctx context.Context, l index.Location, heard index.Head) (index.SignedHead, error) {
 	var m meta
-	err := s.writeLocation(ctx, l, func(c *conn) error {
+	err := s.writeLocation(ctx, l, func(c *conn, _ reader) error {
 		return c.tx(func() (err error) {
 			if m, err = readMeta(c); err != nil {
 				return err
@@ -156,7 +156,7 @@ func (s *Store) resign(ctx context.Context, l index.Location, lib index.LibraryI
 // amend changes head and record of an own location in one transaction.
 func (s *Store) amend(ctx context.Context, l index.Location, change func(*meta) error) (index.SignedHead, error) {
 	var m meta
-	err := s.writeLocation(ctx, l, func(c *conn) error {
+	err := s.writeLocation(ctx, l, func(c *conn, _ reader) error {
 		return c.tx(func() (err error) {
 			if m, err = readMeta(c); err != nil {
 				return err
@@ -176,8 +176,8 @@ func (s *Store) amend(ctx context.Context, l index.Location, change func(*meta) 
 	return m.head, err
 }
 
-// writeLocation runs f with the writer connection of an own location.
-func (s *Store) writeLocation(ctx context.Context, l index.Location, f func(*conn) error) error {
+// writeLocation runs f with the writer connection of an own location, and a way to read beside it.
+func (s *Store) writeLocation(ctx context.Context, l index.Location, f func(*conn, reader) error) error {
 	if l.Owner != s.self {
 		return fmt.Errorf("location %v belongs to another device: %w", l, index.ErrInvalid)
 	}
@@ -189,7 +189,7 @@ func (s *Store) writeLocation(ctx context.Context, l index.Location, f func(*con
 		return fmt.Errorf("location %v: %w", l, err)
 	}
 	defer release()
-	return h.write(f)
+	return h.write(func(c *conn) error { return f(c, h.reader(ctx)) })
 }
 
 // Drop deletes this device's file of a location, own or replica, with everything staged for it. What was heard of
@@ -223,7 +223,8 @@ func (s *Store) dropStaging(l index.Location) error {
 	if err := s.steps.at("staging: delete all"); err != nil {
 		return err
 	}
-	return errors.Join(removeDB(s.stagingPath(l, stageFull)), removeDB(s.stagingPath(l, stageDelta)), s.snaps.forget(l))
+	return errors.Join(removeDB(s.stagingPath(l, stageFull)), removeDB(s.stagingPath(l, stageDelta)),
+		removeDB(s.stagingPath(l, stageTree)), s.snaps.forget(l))
 }
 
 // ScanState is what the owner remembers of the last scan of a location.

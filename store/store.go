@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,6 +58,7 @@ type Store struct {
 	node     *nodeDB
 	steps    *steps // nil but in tests
 	limits   limits
+	cpu      chan struct{} // one token a worker of a search that reads
 
 	mu     sync.Mutex
 	closed bool
@@ -75,8 +77,8 @@ func Open(dir string) (*Store, error) { return openSteps(dir, nil) }
 func makeStore(dir string) *Store {
 	return &Store{
 		dir: dir, locs: map[index.Location]*location{}, filled: map[index.Location]bool{},
-		published: map[index.Location]index.Hash{},
-		limits:    limits{chunkRows: chunkRows, stageRows: stageRows, deltaRows: deltaInMemory, minDead: minDeadRuns, maxDead: maxDeadRuns},
+		published: map[index.Location]index.Hash{}, cpu: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		limits: limits{chunkRows: chunkRows, stageRows: stageRows, deltaRows: deltaInMemory, besideLeaves: besideLeaves, minDead: minDeadRuns, maxDead: maxDeadRuns},
 	}
 }
 

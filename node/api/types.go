@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"iter"
 	"time"
 
@@ -97,11 +98,20 @@ func (l *Location) Ref() index.Location { return index.Location{Owner: l.Owner, 
 type Query struct {
 	Text     string   `json:"q"`
 	Ext      []string `json:"ext,omitempty"`
-	Size     []string `json:"size,omitempty"`
+	Kind     []string `json:"kind,omitempty"`
+	Location []string `json:"location,omitempty"` // names of locations
 	Modified []string `json:"modified,omitempty"`
+	Name     []string `json:"name,omitempty"`
+	On       []string `json:"on,omitempty"` // device names
+	Path     []string `json:"path,omitempty"`
+	Size     []string `json:"size,omitempty"`
 	Type     []string `json:"type,omitempty"`
-	On       []string `json:"on,omitempty"`    // device names
-	Limit    int      `json:"limit,omitempty"` // 0 = no limit
+	// Sort is "name", "size" or "modified", with a "-" behind it the other way round. "" is location by location: own
+	// ones first, then by device; in each by entry ID, which is about the order in which entries were first seen. So are
+	// entries that are equal in what they are sorted by.
+	Sort  string `json:"sort,omitempty"`
+	After string `json:"after,omitempty"` // the Next of a hit: go on behind it
+	Limit int    `json:"limit,omitempty"` // 0 = no limit
 }
 
 // Hit is one entry found or listed.
@@ -116,13 +126,35 @@ type Hit struct {
 	Location index.LocationID `json:"location"`
 	EntryID  int64            `json:"entry_id"`
 	AsOf     time.Time        `json:"as_of,omitzero"`
+	// Next is set by a search, on the hit with which its limit was reached: the After of a query that goes on.
+	Next string `json:"next,omitempty"`
+}
+
+// EntryRequest asks for one entry: by device and path, or by its name in the whole library.
+type EntryRequest struct {
+	Device string `json:"device,omitempty"` // name, unique prefix of a name or of an id
+	Path   string `json:"path,omitempty"`   // absolute on the device
+
+	Owner    index.DeviceID   `json:"owner,omitzero"`
+	Location index.LocationID `json:"location,omitzero"`
+	EntryID  int64            `json:"entry_id,omitempty"` // 0 = by device and path
+}
+
+// Entry is all that is known of one entry.
+type Entry struct {
+	Hit          Hit    `json:"hit"`
+	LocationName string `json:"location_name"`
+	Children     int64  `json:"children,omitempty"` // entries in a folder, not counting those further below
+	Hash         []byte `json:"hash,omitempty"`     // of its content, when known
+	Attrs        []byte `json:"attrs,omitempty"`    // of the application that feeds the location
+	Seq          int64  `json:"seq"`                // of its last change
 }
 
 // ListRequest asks for the entries of one folder.
 type ListRequest struct {
 	Device string `json:"device"`          // name, unique prefix of a name or of an id
 	Path   string `json:"path"`            // absolute on the device; "" or "/" lists its locations
-	After  string `json:"after,omitempty"` // name after which the page starts
+	After  string `json:"after,omitempty"` // name after which the page starts, or the Next of the page before
 	Limit  int    `json:"limit,omitempty"` // 0 = 1000
 }
 
@@ -208,9 +240,10 @@ type JoinResult struct {
 
 // Phases of a [Progress].
 const (
-	PhaseScan  = "scan"  // walking and committing an own location
-	PhaseFetch = "fetch" // receiving rows
-	PhaseApply = "apply" // putting what was received in place
+	PhaseScan   = "scan"   // walking and committing an own location
+	PhaseFetch  = "fetch"  // receiving rows
+	PhaseApply  = "apply"  // putting what was received in place
+	PhaseImport = "import" // taking a location from an exported file
 )
 
 // Progress is the state of a scan or of a transfer.
@@ -270,7 +303,9 @@ type Reader interface {
 	Locations(ctx context.Context) ([]Location, error)
 	Search(ctx context.Context, q Query) iter.Seq2[Hit, error]
 	List(ctx context.Context, r ListRequest) (Listing, error)
+	Entry(ctx context.Context, r EntryRequest) (Entry, error)
 	Check(ctx context.Context, r CheckRequest) ([]CheckResult, error) // returns when done; damage is no error
+	Export(ctx context.Context, r ExportRequest, w io.Writer) error   // writes a file as package archive describes it
 }
 
 // Backend is what the API serves: the node. The client implements it too, so that a program can speak to a node in
@@ -284,7 +319,8 @@ type Backend interface {
 	WaitInvite(ctx context.Context, id string) (InviteOutcome, error) // returns when joined, expired or cancelled
 	CancelInvite(ctx context.Context, id string) error
 	Join(ctx context.Context, r JoinRequest) (JoinResult, error)
-	Events(ctx context.Context) iter.Seq2[Event, error] // from now on, until ctx ends
+	Events(ctx context.Context) iter.Seq2[Event, error]            // from now on, until ctx ends
+	Import(ctx context.Context, r io.Reader) (ImportResult, error) // takes a file that Export wrote; what it refuses is no error
 }
 
 // Error is an error that crosses the API: what happened, in words for people, and a code for programs.

@@ -12,11 +12,16 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/peerdex/peerdex/index"
 )
+
+// ErrMismatch is what Do returns when a transfer led to another state than its owner signed: the provider is at fault, or
+// the replica.
+var ErrMismatch = errors.New("not what its owner signed")
 
 // Config is what a Syncer needs. Situations and Do are required; zero limits mean the defaults.
 type Config struct {
@@ -54,6 +59,7 @@ type trouble struct {
 	fails int
 	next  time.Time
 	avoid map[index.DeviceID]time.Time // until when
+	wrong []index.DeviceID             // whose transfers did not lead to the signed head
 }
 
 // New returns a syncer.
@@ -139,7 +145,7 @@ func (s *Syncer) plan(ctx context.Context) time.Time {
 			continue
 		}
 		if t := s.bad[sit.Location]; t != nil {
-			sit.Avoid = t.avoided(now)
+			sit.Avoid, sit.Mismatched = t.avoided(now), slices.Clone(t.wrong)
 			if now.Before(t.next) {
 				if Decide(sit).Strategy != Nothing && (wake.IsZero() || t.next.Before(wake)) {
 					wake = t.next
@@ -199,6 +205,9 @@ func (s *Syncer) finished(ctx context.Context, o outcome) {
 	t.next = time.Now().Add(wait)
 	if !o.by.IsZero() {
 		t.avoid[o.by] = time.Now().Add(max(4*wait, time.Minute))
+		if errors.Is(o.err, ErrMismatch) && !slices.Contains(t.wrong, o.by) {
+			t.wrong = append(t.wrong, o.by)
+		}
 	}
 	s.cfg.Log.Warn("transfer", "location", o.loc, "provider", o.by, "retry_in", wait, "error", fmt.Sprint(o.err))
 }

@@ -73,6 +73,8 @@ func TestImportRulesFail(t *testing.T) {
 		{"protocols/wire/a.go", "github.com/vmihailenco/msgpack/v5", 0},
 		{"protocols/batch/a.go", "github.com/klauspost/compress/zstd", 1},
 		{"protocols/wire/a.go", "github.com/klauspost/compress/zstd", 0},
+		{"node/archive/a.go", "github.com/klauspost/compress/zstd", 0},
+		{"node/archive/a.go", own("store"), 1},
 		{"discovery/a.go", "github.com/libp2p/zeroconf/v2", 0},
 		{"discovery/a.go", "github.com/multiformats/go-multiaddr", 0},
 		{"discovery/a.go", own("store"), 1},
@@ -93,6 +95,10 @@ func TestImportRulesFail(t *testing.T) {
 		{"cmd/peerdex/a.go", "github.com/mattn/go-sqlite3", 1},
 		{"test/harness/a.go", own("node"), 0},
 		{"test/harness/a.go", "github.com/mattn/go-sqlite3", 0},
+		{"test/bench/a.go", "github.com/mattn/go-sqlite3", 0},
+		{"test/bench/entryset/a.go", own("index"), 0},
+		{"test/bench/entryset/a.go", own("store"), 1},
+		{"test/bench/entryset/a.go", "github.com/mattn/go-sqlite3", 1},
 	}
 	used := map[string]bool{}
 	for _, tt := range tests {
@@ -159,6 +165,8 @@ func TestCallRulesFail(t *testing.T) {
 		{"exit by alias", "node/a.go", `import o "os"; func f() { o.Exit(1) }`, "uses os.Exit"},
 		{"exit as a value", "node/a.go", `import "os"; var f = os.Exit`, "uses os.Exit"},
 		{"exit in cmd", "cmd/peerdex/a.go", `import "os"; func f() { os.Exit(1) }`, ""},
+		{"exit in a program of test", "test/bench/a.go", `import "os"; func f() { os.Exit(1) }`, ""},
+		{"exit beside it", "test/bench/entryset/a.go", `import "os"; func f() { os.Exit(1) }`, "uses os.Exit"},
 		{"exit in a test", "node/a_test.go", `import "os"; func f() { os.Exit(1) }`, ""},
 		{"fatal", "store/a.go", `import "log"; func f() { log.Fatalf("x") }`, "uses log.Fatalf"},
 		{"print", "store/a.go", `import "log"; func f() { log.Println("x") }`, "uses log.Println"},
