@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/index/proof"
 	"github.com/peerdex/peerdex/node/syncer"
-	"github.com/peerdex/peerdex/protocols/batch"
 	"github.com/peerdex/peerdex/protocols/tree"
 	"github.com/peerdex/peerdex/protocols/wire"
 	"github.com/peerdex/peerdex/store"
@@ -78,12 +76,4 @@ func (a *apart) has(held *index.SignedHead) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return held != nil && a.at[held.Location] == held.Digest()
-}
-
-// explainTransfer gives errors of transfers the meaning that the planner knows.
-func explainTransfer(err error) error {
-	if errors.Is(err, store.ErrMismatch) || errors.Is(err, batch.ErrMismatch) {
-		return fmt.Errorf("%w: %w", syncer.ErrMismatch, err)
-	}
-	return err
 }

@@ -250,21 +250,21 @@ func (n *Node) sync(ctx context.Context, sit syncer.Situation, p syncer.Plan) er
 			n.apart.set(sit.Held) // planned again, without the replica
 			return nil
 		}
-		return explainTransfer(err)
+		return err
 	}
 	return fmt.Errorf("strategy %q: %w", p.Strategy, index.ErrInvalid)
 }
 
 // intake begins or goes on with the transfer of a plan.
 func (n *Node) intake(ctx context.Context, l index.Location, p *syncer.Plan) (*store.Intake, error) {
-	if l.Owner == n.st.Self() {
-		return n.st.TakeBack(ctx, l, p.Offer.Epoch)
-	}
 	switch p.Strategy {
 	case syncer.Reconcile:
 		return n.st.Reconcile(ctx, l, p.Offer.Epoch)
 	case syncer.BatchDelta:
 		return n.st.Intake(ctx, l, p.Offer.Epoch, index.ModeDelta)
+	}
+	if l.Owner == n.st.Self() {
+		return n.st.TakeBack(ctx, l, p.Offer.Epoch)
 	}
 	return n.st.Intake(ctx, l, p.Offer.Epoch, index.ModeFull)
 }
@@ -275,6 +275,7 @@ func (n *Node) pull(ctx context.Context, l index.Location, p syncer.Plan) error 
 	if err != nil {
 		return err
 	}
+	mixed := in.Resumed()
 	sink := &sink{n: n, in: in, start: time.Now(), at: Progress{
 		Location: l, Phase: api.PhaseFetch, Strategy: string(p.Strategy), Provider: n.lib.name(p.Provider), Name: n.locationName(ctx, l),
 	}}
@@ -287,6 +288,9 @@ func (n *Node) pull(ctx context.Context, l index.Location, p syncer.Plan) error 
 	}
 	if unusable(err) {
 		err = errors.Join(err, in.Discard())
+		if mixed {
+			err = errors.Join(err, errMixed)
+		}
 	}
 	err = errors.Join(err, in.Close())
 	n.endReport(l, api.PhaseFetch, err)
@@ -375,6 +379,7 @@ var _ batch.Source = source{}
 
 // Page reads one page.
 func (s source) Page(ctx context.Context, r batch.PageRequest) (index.Page, error) {
+	s.n.activity.Touch()
 	p, err := s.n.st.Page(ctx, store.PageRequest(r))
 	return p, s.serve(ctx, r.Location, &p.Head.Head, err)
 }
@@ -382,7 +387,7 @@ func (s source) Page(ctx context.Context, r batch.PageRequest) (index.Page, erro
 // serve says whether what was read of a location, at a head, may leave this device, and remembers that it does.
 func (s source) serve(ctx context.Context, l index.Location, head *index.Head, err error) error {
 	switch {
-	case errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound), damaged(err):
 		return wire.ErrNoReplica
 	case err == nil && l.Owner == s.n.st.Self():
 		if s.n.isTwin(ctx, l) {

@@ -44,6 +44,8 @@ type Intake struct {
 	dead  []index.DeadRun
 	done  bool
 
+	resumed bool
+
 	held   index.Head   // where the replica stands; transfers by the tree only, as what follows
 	gone   []proof.Span // ids of which all rows are to be deleted
 	leaves []int64      // to be hashed anew
@@ -128,7 +130,7 @@ func (in *Intake) resume(fits func(*index.Token) bool) (bool, error) {
 			err = in.token.UnmarshalBinary(m.token)
 		}
 		if err == nil && in.token.Location == in.loc && fits(&in.token) {
-			in.stage = c
+			in.stage, in.resumed = c, true
 			return true, nil
 		}
 		_ = c.close()
@@ -169,6 +171,9 @@ func (in *Intake) saveToken(t index.Token) error {
 	}
 	return writeMeta(in.stage, &meta{record: []byte{}, token: b})
 }
+
+// Resumed reports whether the transfer goes on with what an earlier one received, maybe from another device.
+func (in *Intake) Resumed() bool { return in.resumed }
 
 // Token is the position from which the next page is wanted.
 func (in *Intake) Token() index.Token { return in.token }

@@ -153,12 +153,15 @@ func (h *history) newEpoch() {
 	h.record()
 }
 
+// prune forgets old dead runs.
+func (h *history) prune() {
+	h.owner.limits.minDead, h.owner.limits.maxDead = 2, 4
+	_, err := h.owner.Prune(context.Background(), h.l)
+	h.fail(err)
+}
+
 // renew loses everything but the heads.
 func (h *history) renew() {
-	for i, k := range h.lost {
-		k.Device = index.DeviceID{1, byte(i >> 8), byte(i)} // each head from another device
-		h.fail(h.owner.SetHeard(context.Background(), k))
-	}
 	h.fail(h.owner.Renew(context.Background(), h.l))
 	h.record()
 	h.ops()
@@ -295,6 +298,8 @@ func (h *history) any() {
 		h.newEpoch()
 	case 3:
 		h.renew()
+	case 4:
+		h.prune()
 	default:
 		h.ops()
 	}
@@ -327,8 +332,11 @@ func (h *history) transfer(relay, receiver *Store) {
 		switch {
 		case errors.Is(err, index.ErrEpochChanged) && from == relay:
 			anew, err = false, nil // it follows some time
-		case errors.Is(err, index.ErrProviderBehind), errors.Is(err, index.ErrBelowHorizon):
+		case errors.Is(err, index.ErrProviderBehind):
 			err = nil
+		case errors.Is(err, index.ErrBelowHorizon):
+			h.fail(in.Discard()) // nobody knows any more what died since the base
+			anew, err = true, nil
 		}
 		if !anew && err != nil {
 			h.fail(errors.Join(err, in.Close()))

@@ -277,6 +277,20 @@ func (w *world) drop() error {
 	return err
 }
 
+// quarantine sets the replica's file aside, as if it had been found damaged.
+func (w *world) quarantine() error {
+	if _, err := fmt.Fprintln(w.out, "dropping"); err != nil {
+		return err
+	}
+	files, err := w.replica.Files(context.Background())
+	for _, f := range files {
+		if _, qerr := w.replica.Quarantine(context.Background(), f.Location, f.Generation, "a test"); qerr != nil {
+			err = errors.Join(err, qerr)
+		}
+	}
+	return err
+}
+
 // known is what a world made known, as its lines say.
 type known struct {
 	epoch   string
@@ -323,7 +337,12 @@ func (k *known) read(lines io.Reader) error {
 // than it was, as after a power cut.
 func (w *world) verify(k *known, mayFall bool) error {
 	ctx := context.Background()
-	if err := errors.Join(w.owner.Check(ctx), w.replica.Check(ctx)); err != nil {
+	err := w.replica.Check(ctx)
+	_, aside := errors.AsType[*QuarantineError](err)
+	if aside && k.replica == 0 {
+		err = nil
+	}
+	if err := errors.Join(w.owner.Check(ctx), err); err != nil {
 		return fmt.Errorf("violation: check: %w", err)
 	}
 	st, err := readState(w.owner, w.l)
@@ -339,7 +358,7 @@ func (w *world) verify(k *known, mayFall bool) error {
 	if err := w.record(); err != nil {
 		return err
 	}
-	if err := w.verifySeqs(); err != nil {
+	if err := w.verifySeqs(); err != nil || aside {
 		return err
 	}
 	rep, err := readState(w.replica, w.l)
@@ -503,6 +522,8 @@ func (w *world) script() error {
 		func() error { return w.second() },
 		func() error { return w.drop() },
 		func() error { return w.pull(intake, 100) },
+		func() error { return w.quarantine() },
+		func() error { return w.pull(intake, 100) },
 	} {
 		if err := f(); err != nil {
 			return err
@@ -614,15 +635,19 @@ func (w *world) churn() error {
 		var err error
 		switch rand.IntN(8) {
 		case 0:
-			if err = w.drop(); err == nil {
+			lose := w.drop
+			if rand.IntN(2) == 0 {
+				lose = w.quarantine
+			}
+			if err = lose(); err == nil {
 				err = w.pull(intake, 30)
 			}
 		case 1:
 			err = w.pull(full, 30)
 		case 6:
-			if err = errors.Join(w.prune(w.owner), w.prune(w.replica)); err == nil {
-				err = w.reconcile()
-			}
+			err = errors.Join(w.prune(w.owner), w.prune(w.replica))
+		case 7:
+			err = w.reconcile()
 		case 2, 3, 4, 5:
 			err = w.pull(intake, 1+rand.IntN(30))
 		}

@@ -69,7 +69,7 @@ var walked = index.Head{Location: index.Location{ID: index.LocationID{1}}, Epoch
 func TestSaltCounts(t *testing.T) {
 	a, b := NewShortener(Salt{1}), NewShortener(Salt{2})
 	e := row(70)
-	if a.Node(index.Hash{9}) == b.Node(index.Hash{9}) || a.Row(&e) == b.Row(&e) || a.Row(&e) != a.Row(&e) {
+	if a.Node(index.Hash{9}) == b.Node(index.Hash{9}) || a.Row(&e) == b.Row(&e) {
 		t.Error("the salt makes no difference")
 	}
 }
@@ -291,5 +291,27 @@ func TestWalkTellsHowMuch(t *testing.T) {
 	}
 	if got, want := strings.Join(told, "; "), "1 8 0 false; 0 64 7 true; 0 200 7 true; 0 200 7 true; 0 5 7 true"; got != want || w.TooMany() {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestWalkRemembersNoMoreThanItMay is told of ever more nodes that differ.
+func TestWalkRemembersNoMoreThanItMay(t *testing.T) {
+	head := walked
+	head.Seq, head.NextID = 1000, 1<<36
+	w := NewWalk(&walked, &head, nil)
+	for nodes := 0; !w.TooMany(); {
+		_, next := w.Next(1024)
+		if nodes += len(next); nodes > 2*maxDiffer/Fan {
+			t.Fatalf("%d nodes", nodes)
+		}
+		c := Comparison{Head: index.SignedHead{Head: head}}
+		var sent []Sketch
+		for _, at := range next {
+			sent = append(sent, Sketch{Index: at})
+			c.Nodes = append(c.Nodes, Difference{Mask: ^uint64(0), Differ: ^uint64(0)})
+		}
+		if _, err := w.Take(sent, &c); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -66,6 +66,10 @@ const (
 	StateFrozen     = "frozen"      // the owner signed two heads that cannot both be true
 	StateUnreadable = "unreadable"  // own: the root can't be read; rows are kept
 	StateLost       = "lost"        // own: its index on this device is gone or damaged; no file in the folder is concerned
+
+	// StateQuarantined says that the file of the location on this device is damaged: nothing of it is used, and it is
+	// replaced as soon as that is possible. Or, with entries, that nobody serves its newest state as its owner signed it.
+	StateQuarantined = "quarantined"
 )
 
 // Location is a folder tree of one device.
@@ -87,6 +91,7 @@ type Location struct {
 	UnreadablePaths  []string         `json:"unreadable_paths,omitempty"` // the first few, relative to the root
 	HeldDeletions    int64            `json:"held_deletions,omitempty"`   // own: entries that wait for a second scan before they are deleted
 	LastScan         time.Time        `json:"last_scan,omitzero"`
+	Checked          time.Time        `json:"checked,omitzero"`             // last time all of its file here was read and found good; zero: not yet
 	LastScanDuration time.Duration    `json:"last_scan_duration,omitempty"` // ns
 }
 
@@ -264,11 +269,16 @@ type Progress struct {
 
 // Types of an [Event].
 const (
-	EventBulkIndexComplete  = "index.complete"      // data: Location; an own commit of any size ended
-	EventLocationUpdated    = "location.updated"    // data: Location; a replica reached a head, or a state changed
-	EventLocationRemoved    = "location.removed"    // data: Location
-	EventLocationLost       = "location.lost"       // data: Location; the index of an own location is gone or damaged
-	EventLocationTakenBack  = "location.taken_back" // data: Location; an own one's index came back from another device
+	EventBulkIndexComplete = "index.complete"      // data: Location; an own commit of any size ended
+	EventLocationUpdated   = "location.updated"    // data: Location; a replica reached a head, or a state changed
+	EventLocationRemoved   = "location.removed"    // data: Location
+	EventLocationLost      = "location.lost"       // data: Location; the index of an own location is gone or damaged
+	EventLocationTakenBack = "location.taken_back" // data: Location; an own one's index came back from another device
+	EventLocationChecked   = "location.checked"    // data: Location; all of its file was read and found good
+
+	// EventLocationQuarantined says that the file of a location was found damaged. Data: Location.
+	EventLocationQuarantined = "location.quarantined"
+
 	EventScanProgress       = "scan.progress"       // data: Progress, at most 10 a second
 	EventTransferProgress   = "transfer.progress"   // data: Progress, at most 10 a second
 	EventDeviceConnected    = "device.connected"    // data: Device

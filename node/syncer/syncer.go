@@ -3,7 +3,8 @@
 // failures. It knows neither network nor store: both are functions in [Config].
 //
 // The syncer plans again whenever it is kicked (a head was heard, a device came or went), after each transfer, and
-// when a back-off ends. Nothing is kept between plans but who failed lately: what is true is read anew each time.
+// when a back-off ends. Nothing is kept between plans but who failed lately, and who served what can't be proved
+// ([Unproved]): what is true is read anew each time.
 package syncer
 
 import (
@@ -12,16 +13,12 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/peerdex/peerdex/index"
 )
-
-// ErrMismatch is what Do returns when a transfer led to another state than its owner signed: the provider is at fault, or
-// the replica.
-var ErrMismatch = errors.New("not what its owner signed")
 
 // Config is what a Syncer needs. Situations and Do are required; zero limits mean the defaults.
 type Config struct {
@@ -46,6 +43,9 @@ type Syncer struct {
 	done chan outcome
 	busy map[index.Location]index.DeviceID // provider of the running plan
 	bad  map[index.Location]*trouble
+
+	mu       sync.Mutex
+	unproved map[index.Location][]Unproved
 }
 
 type outcome struct {
@@ -59,7 +59,6 @@ type trouble struct {
 	fails int
 	next  time.Time
 	avoid map[index.DeviceID]time.Time // until when
-	wrong []index.DeviceID             // whose transfers did not lead to the signed head
 }
 
 // New returns a syncer.
@@ -82,6 +81,7 @@ func New(cfg Config) *Syncer {
 	return &Syncer{
 		cfg: cfg, kick: make(chan struct{}, 1), done: make(chan outcome),
 		busy: map[index.Location]index.DeviceID{}, bad: map[index.Location]*trouble{},
+		unproved: map[index.Location][]Unproved{},
 	}
 }
 
@@ -138,14 +138,16 @@ func (s *Syncer) plan(ctx context.Context) time.Time {
 		}
 		return now.Add(s.cfg.RetryMax)
 	}
+	s.forgive(sits)
 	var wake time.Time
 	for i := range sits {
 		sit := &sits[i]
+		sit.Unproved = s.Unproved(sit.Location)
 		if _, running := s.busy[sit.Location]; running {
 			continue
 		}
 		if t := s.bad[sit.Location]; t != nil {
-			sit.Avoid, sit.Mismatched = t.avoided(now), slices.Clone(t.wrong)
+			sit.Avoid = t.avoided(now)
 			if now.Before(t.next) {
 				if Decide(sit).Strategy != Nothing && (wake.IsZero() || t.next.Before(wake)) {
 					wake = t.next
@@ -203,11 +205,11 @@ func (s *Syncer) finished(ctx context.Context, o outcome) {
 	wait += time.Duration(rand.Int64N(int64(wait)/4 + 1)) // so that devices do not knock in step
 	t.fails++
 	t.next = time.Now().Add(wait)
+	if u, ok := errors.AsType[*UnprovedError](o.err); ok && !o.by.IsZero() {
+		s.hold(o.loc, Unproved{Device: o.by, Head: u.Head, Delta: u.Delta})
+	}
 	if !o.by.IsZero() {
 		t.avoid[o.by] = time.Now().Add(max(4*wait, time.Minute))
-		if errors.Is(o.err, ErrMismatch) && !slices.Contains(t.wrong, o.by) {
-			t.wrong = append(t.wrong, o.by)
-		}
 	}
 	s.cfg.Log.Warn("transfer", "location", o.loc, "provider", o.by, "retry_in", wait, "error", fmt.Sprint(o.err))
 }

@@ -128,7 +128,7 @@ func TestEndlessProvider(t *testing.T) {
 	t.Parallel()
 	old, now := pair(t, 700)
 	h := now.head.Head
-	h.NextID, h.Count = 1<<33, index.MaxCount
+	h.NextID, h.Count = 1<<30, 1_000_000
 	now.head, _ = index.SignHead(h, key())
 	r := replicaOf(old)
 	err := provide(t, now, r, func(level int, a *answer) {

@@ -91,7 +91,7 @@ func TestProviderMovesOn(t *testing.T) {
 
 func TestCutAnywhere(t *testing.T) {
 	t.Parallel()
-	old, now := pair(t, 1200)
+	old, now := pair(t, 40)
 	measure := replicaOf(old)
 	if err := reconcile(t, now.source(), measure, &now.head.Head, Options{}, -1); err != nil {
 		t.Fatal(err)
