@@ -23,6 +23,7 @@ import (
 	"github.com/peerdex/peerdex/protocols/batch"
 	"github.com/peerdex/peerdex/protocols/heads"
 	"github.com/peerdex/peerdex/protocols/pair"
+	"github.com/peerdex/peerdex/protocols/tree"
 	"github.com/peerdex/peerdex/protocols/wire"
 	"github.com/peerdex/peerdex/store"
 )
@@ -58,8 +59,10 @@ type Node struct {
 	scrub   *scrub.Scrubber
 	window  *pair.Window
 	batches *batch.Server
+	trees   *tree.Server
 	headsOf *heads.Server
 	talks   *talks
+	apart   apart
 	losses  *losses
 
 	activity scrub.Activity // what the scrub waits for
@@ -121,6 +124,7 @@ func (n *Node) open() error {
 	n.talks, n.losses = newTalks(), newLosses()
 	n.window = pair.NewWindow(pair.WindowConfig{Config: n.wire(), Self: n.st.Self(), Admitter: admitter{n}})
 	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}})
+	n.trees = tree.NewServer(tree.ServerConfig{Config: n.wire(), Source: source{n}})
 	n.headsOf = heads.NewServer(n.headsConfig())
 	return nil
 }
@@ -156,6 +160,7 @@ func (n *Node) Start(ctx context.Context) error {
 	n.host.Store(h)
 	h.SetStreamHandler(pair.ID, n.window.Handle)
 	h.SetStreamHandler(batch.ID, n.batches.Handle)
+	h.SetStreamHandler(tree.ID, n.trees.Handle)
 	h.SetStreamHandler(heads.ID, n.headsOf.Handle)
 	n.keeper = discovery.NewKeeper(discovery.KeeperConfig{
 		Host: h, Reach: n.reach, Members: n.lib.others, Addrs: n.addrs, OnResult: n.dialed, Logger: n.log,
@@ -195,7 +200,7 @@ func (n *Node) Close() error {
 	n.closed = true
 	n.mu.Unlock()
 	n.cancel(errClosing)
-	errs := []error{n.window.Close(), n.batches.Close(), n.headsOf.Close()}
+	errs := []error{n.window.Close(), n.batches.Close(), n.trees.Close(), n.headsOf.Close()}
 	if h := n.host.Load(); h != nil {
 		errs = append(errs, h.Close())
 	}

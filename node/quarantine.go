@@ -93,7 +93,7 @@ func (n *Node) attempt(ctx context.Context, sit syncer.Situation, p syncer.Plan)
 			return errors.Join(err, cerr)
 		}
 	}
-	return &syncer.UnprovedError{Head: p.Offer, Err: err}
+	return &syncer.UnprovedError{Head: p.Offer, Delta: p.Strategy == syncer.BatchDelta, Err: err}
 }
 
 // errMixed says that what can't be proved came from more than one device.

@@ -157,6 +157,9 @@ func planDB(t *testing.T) *conn {
 			t.Fatal(err)
 		}
 	}
+	if err := attachFresh(c); err != nil {
+		t.Fatal(err)
+	}
 	return c
 }
 

@@ -236,6 +236,23 @@ func (w *world) pull(mode func(context.Context, *Store, index.Location, index.Ep
 	return err
 }
 
+// reconcile does what pull does, by the hash tree. Without a replica there is nothing to compare.
+func (w *world) reconcile() error {
+	ctx := context.Background()
+	if _, err := w.replica.Held(ctx, w.l); errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if _, err := reconcile(ctx, w.owner, w.replica, w.l); err != nil {
+		return err
+	}
+	held, err := w.replica.Held(ctx, w.l)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w.out, "replica %d %d %d\n", held.Head.Epoch.Counter, held.Head.Epoch.Random, held.Head.Seq)
+	return err
+}
+
 func full(ctx context.Context, s *Store, l index.Location, e index.Epoch) (*Intake, error) {
 	return s.Intake(ctx, l, e, index.ModeFull)
 }
@@ -476,12 +493,13 @@ func (w *world) verifyFinished() error {
 // interrupted run left, and ends in the same rows.
 func (w *world) script() error {
 	first := make([]index.Change, 0, 40)
-	var edits, dels []index.Change
+	var edits, dels, more []index.Change
 	for i := range 30 {
 		path := fmt.Sprintf("d%d/f%02d", i%4, i)
 		first = append(first, put(path, 1))
 		if i%4 == 1 || i%4 == 2 {
 			edits = append(edits, put(path, 3))
+			more = append(more, put(path, 5))
 		}
 	}
 	first = append(first, put("gone", 1))
@@ -497,6 +515,10 @@ func (w *world) script() error {
 		func() error { return w.amend() },
 		func() error { return w.pull(full, 100) },
 		w.forgetful,
+		func() error { return w.commit(put("d1/f05", 4), put("new/y", 1), del("d2/f06")) },
+		func() error { return w.reconcile() },
+		func() error { return w.commit(append(more, put("new/z", 1), del("d2"))...) },
+		func() error { return w.reconcile() },
 		func() error { return w.second() },
 		func() error { return w.drop() },
 		func() error { return w.pull(intake, 100) },
@@ -624,6 +646,8 @@ func (w *world) churn() error {
 			err = w.pull(full, 30)
 		case 6:
 			err = errors.Join(w.prune(w.owner), w.prune(w.replica))
+		case 7:
+			err = w.reconcile()
 		case 2, 3, 4, 5:
 			err = w.pull(intake, 1+rand.IntN(30))
 		}

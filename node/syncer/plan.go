@@ -15,6 +15,7 @@ const (
 	Nothing    Strategy = "nothing"     // there is nothing to do, or nobody to do it with
 	BatchFull  Strategy = "batch-full"  // all rows in id order, then the delta
 	BatchDelta Strategy = "batch-delta" // rows and dead runs above our seq
+	Reconcile  Strategy = "reconcile"   // what differs, found by the hash tree, then the delta
 	Touch      Strategy = "touch"       // the same state, known true at a later time
 	Drop       Strategy = "drop"        // the owner removed the location
 )
@@ -40,12 +41,13 @@ type Situation struct {
 	Avoid []index.DeviceID
 	// Unproved are the heads at which devices served what their owner did not sign; see [Unproved].
 	Unproved []Unproved
+	Apart    bool // too much differs from what the owner has now to compare: as if there were no replica
 }
 
 // Plan is what to do about a location.
 type Plan struct {
 	Strategy Strategy
-	Provider index.DeviceID   // who serves it, for the batch strategies
+	Provider index.DeviceID   // who serves it, if somebody has to
 	Offer    index.SignedHead // the head that the provider said it holds; a transfer may end at a newer one
 	Target   index.SignedHead // the newest head heard
 	Why      string           // in plain words
@@ -98,18 +100,28 @@ func Decide(s *Situation) Plan {
 	if from == nil {
 		return s.nobody(newest)
 	}
-	p := Plan{Strategy: BatchFull, Provider: from.Device, Offer: from.Head, Target: newest, Why: "no replica of this epoch"}
-	if s.Damaged {
-		p.Why = "the file of the replica is damaged"
-	}
-	if s.Held != nil && s.Held.Epoch == from.Head.Epoch {
-		if from.Horizon <= s.Held.Seq {
-			p.Strategy, p.Why = BatchDelta, "a replica of the same epoch"
-		} else {
-			p.Why = "the replica is below the horizon of every provider"
-		}
-	}
+	p := Plan{Provider: from.Device, Offer: from.Head, Target: newest}
+	p.Strategy, p.Why = s.strategy(from)
 	return p
+}
+
+// strategy says how to get what a provider holds.
+func (s *Situation) strategy(from *Heard) (how Strategy, why string) {
+	switch {
+	case s.Damaged:
+		return BatchFull, "the file of the replica is damaged"
+	case s.Held == nil:
+		return BatchFull, "no replica"
+	case s.Apart:
+		return BatchFull, "too much differs to be compared"
+	case s.Held.Epoch != from.Head.Epoch:
+		return Reconcile, "its owner began a new epoch"
+	case from.Horizon > s.Held.Seq:
+		return Reconcile, "the replica is below the horizon of every provider"
+	case s.doubts(from):
+		return Reconcile, "the changes alone did not lead to what its owner signed"
+	}
+	return BatchDelta, "a replica of the same epoch"
 }
 
 // nobody is the plan while no device can serve anything newer.
@@ -180,7 +192,9 @@ func (s *Situation) provider() *Heard {
 	})
 }
 
-func (s *Situation) notAvoided(h *Heard) int { return rank(!slices.Contains(s.Avoid, h.Device)) }
+func (s *Situation) notAvoided(h *Heard) int {
+	return rank(!slices.Contains(s.Avoid, h.Device) && !s.doubts(h))
+}
 
 func (s *Situation) serves(h *Heard) int {
 	return rank(s.Held == nil || s.Held.Epoch != h.Head.Epoch || h.Horizon <= s.Held.Seq)

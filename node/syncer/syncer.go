@@ -206,7 +206,7 @@ func (s *Syncer) finished(ctx context.Context, o outcome) {
 	t.fails++
 	t.next = time.Now().Add(wait)
 	if u, ok := errors.AsType[*UnprovedError](o.err); ok && !o.by.IsZero() {
-		s.hold(o.loc, Unproved{Device: o.by, Head: u.Head})
+		s.hold(o.loc, Unproved{Device: o.by, Head: u.Head, Delta: u.Delta})
 	}
 	if !o.by.IsZero() {
 		t.avoid[o.by] = time.Now().Add(max(4*wait, time.Minute))

@@ -31,8 +31,8 @@ func TestDecide(t *testing.T) {
 	from := func(d index.DeviceID, h index.SignedHead) Heard {
 		return Heard{Device: d, Head: h, Held: true, Reachable: true}
 	}
-	away := from(owner, head(epoch1, 9))
-	away.Reachable = false
+	gone := func(d index.DeviceID, h index.SignedHead) Heard { return Heard{Device: d, Head: h, Held: true} }
+	away := gone(owner, head(epoch1, 9))
 	notHeld := from(relay, head(epoch1, 9))
 	notHeld.Held = false
 	pruned := from(relay, head(epoch1, 9))
@@ -53,11 +53,21 @@ func TestDecide(t *testing.T) {
 		"held already":                        {Situation{Held: ptr(head(epoch1, 6)), Heard: []Heard{from(owner, head(epoch1, 6))}}, Nothing, index.DeviceID{}},
 		"older than held":                     {Situation{Held: ptr(head(epoch1, 6)), Heard: []Heard{from(relay, head(epoch1, 5))}}, Nothing, index.DeviceID{}},
 		"known true later":                    {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, later)}}, Touch, index.DeviceID{}},
-		"new epoch":                           {Situation{Held: ptr(head(epoch1, 50)), Heard: []Heard{from(owner, head(epoch2, 6))}}, BatchFull, owner},
-		"below the horizon":                   {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{pruned}}, BatchFull, relay},
+		"new epoch":                           {Situation{Held: ptr(head(epoch1, 50)), Heard: []Heard{from(owner, head(epoch2, 6))}}, Reconcile, owner},
+		"new epoch, another provider ahead":   {Situation{Held: ptr(head(epoch1, 50)), Heard: []Heard{from(relay, head(epoch1, 60)), from(owner, head(epoch2, 6))}}, Reconcile, owner},
+		"new epoch, its holder is away":       {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, head(epoch1, 6)), gone(owner, head(epoch2, 6))}}, BatchDelta, relay},
+		"new epoch, too much differs":         {Situation{Apart: true, Held: ptr(head(epoch1, 50)), Heard: []Heard{from(owner, head(epoch2, 6))}}, BatchFull, owner},
+		"below the horizon":                   {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{pruned}}, Reconcile, relay},
+		"below the horizon, too much differs": {Situation{Apart: true, Held: ptr(head(epoch1, 5)), Heard: []Heard{pruned}}, BatchFull, relay},
+		"at the horizon":                      {Situation{Held: ptr(head(epoch1, 6)), Heard: []Heard{pruned}}, BatchDelta, relay},
 		"another provider serves the delta":   {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{pruned, from(owner, head(epoch1, 7))}}, BatchDelta, owner},
 		"a provider that failed comes last":   {Situation{Avoid: []index.DeviceID{owner}, Heard: []Heard{from(owner, head(epoch1, 7)), from(relay, head(epoch1, 6))}}, BatchFull, relay},
 		"a provider that failed, but alone":   {Situation{Avoid: []index.DeviceID{owner}, Heard: []Heard{from(owner, head(epoch1, 7))}}, BatchFull, owner},
+		"mismatch: the next provider":         {Situation{Unproved: []Unproved{{Device: relay, Head: head(epoch1, 8), Delta: true}}, Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, head(epoch1, 8)), from(owner, head(epoch1, 7))}}, BatchDelta, owner},
+		"mismatch: then the tree":             {Situation{Unproved: []Unproved{{Device: relay, Head: head(epoch1, 8), Delta: true}, {Device: owner, Head: head(epoch1, 8), Delta: true}}, Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, head(epoch1, 7)), from(owner, head(epoch1, 7))}}, Reconcile, owner},
+		"mismatch: nobody else is there":      {Situation{Unproved: []Unproved{{Device: relay, Head: head(epoch1, 8), Delta: true}}, Avoid: []index.DeviceID{relay}, Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, head(epoch1, 7)), away}}, Reconcile, relay},
+		"mismatch of a first sync":            {Situation{Unproved: []Unproved{{Device: relay, Head: head(epoch1, 7)}}, Heard: []Heard{from(relay, head(epoch1, 7))}}, Nothing, index.DeviceID{}},
+		"mismatch of a delta, then of a tree": {Situation{Unproved: []Unproved{{Device: relay, Head: head(epoch1, 7)}}, Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, head(epoch1, 7))}}, Nothing, index.DeviceID{}},
 		"frozen":                              {Situation{Frozen: true, Heard: []Heard{from(owner, head(epoch1, 7))}}, Nothing, index.DeviceID{}},
 		"retired, replica held":               {Situation{Retired: index.Retired, Held: ptr(head(epoch1, 5)), Heard: []Heard{notHeld}}, Drop, index.DeviceID{}},
 		"retired, nothing held":               {Situation{Retired: index.Retired, Heard: []Heard{notHeld}}, Nothing, index.DeviceID{}},

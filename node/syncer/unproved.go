@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/peerdex/peerdex/index"
 )
@@ -15,13 +16,15 @@ const maxUnproved = 3
 type Unproved struct {
 	Device index.DeviceID
 	Head   index.SignedHead
+	Delta  bool // it was a delta: the replica that it was to change may be at fault, and a comparison may lead there
 }
 
 // UnprovedError is what Config.Do returns if the provider of a plan served something else than what the owner signed, and
 // nobody else is to blame.
 type UnprovedError struct {
-	Head index.SignedHead // that the provider offered
-	Err  error
+	Head  index.SignedHead // that the provider offered
+	Delta bool             // it was a delta
+	Err   error
 }
 
 // Error says what could not be proved.
@@ -41,18 +44,27 @@ func (u *Unproved) covers(h *index.SignedHead) bool {
 func (s *Situation) refuses(h *Heard) bool {
 	for i := range s.Unproved {
 		u := &s.Unproved[i]
-		if u.covers(&h.Head) && (u.Device == h.Device || s.failures(u) >= maxUnproved) {
+		if u.covers(&h.Head) && !s.only(u) && (u.Device == h.Device || s.failures(u) >= maxUnproved) {
 			return true
 		}
 	}
 	return false
 }
 
+// doubts reports whether only a comparison may lead to what a device offers, since a delta of it did not.
+func (s *Situation) doubts(h *Heard) bool {
+	return slices.ContainsFunc(s.Unproved, func(u Unproved) bool { return u.Device == h.Device && u.covers(&h.Head) && s.only(&u) })
+}
+
+// only reports whether u speaks of deltas alone, while there is a replica to compare.
+func (s *Situation) only(u *Unproved) bool { return u.Delta && s.Held != nil }
+
 // failures counts the devices that failed to prove the same head.
 func (s *Situation) failures(u *Unproved) int {
 	n := 0
 	for i := range s.Unproved {
-		if o := &s.Unproved[i].Head; o.Epoch == u.Head.Epoch && o.Seq == u.Head.Seq {
+		o := &s.Unproved[i]
+		if o.Head.Epoch == u.Head.Epoch && o.Head.Seq == u.Head.Seq && !s.only(o) {
 			n++
 		}
 	}
