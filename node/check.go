@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/node/api"
 	"github.com/peerdex/peerdex/store"
 )
 
@@ -42,11 +43,12 @@ func (n *Node) Check(ctx context.Context, r CheckRequest) ([]CheckResult, error)
 			if err := n.repairOwn(ctx, res); err != nil {
 				return results, humane(err)
 			}
-		case !n.isQuarantined(ctx, res.Location.Ref()):
-		case res.Location.Own:
-			res.Hint = "it is quarantined; it is taken back from another device or begun anew: peerdex status shows when"
-		default:
-			res.Repaired, res.Hint = true, "it is quarantined, and fetched again from a device that holds it: peerdex status shows when"
+		case n.isQuarantined(ctx, res.Location.Ref()):
+			res.Location.State = api.StateQuarantined
+			res.Hint = "it is fetched again from a device that holds it: peerdex status shows when"
+			if res.Location.Own {
+				res.Hint = "it is taken back from another device, or begun anew: peerdex status shows when"
+			}
 		}
 	}
 	return results, nil
@@ -131,6 +133,11 @@ func checkResult(loc Location, err error, took time.Duration) CheckResult {
 	res.Problems = strings.Split(err.Error(), "\n")
 	if errors.Is(err, store.ErrNotFound) {
 		res.Problems = []string{"its index is not on this device"}
+	}
+	if q, ok := errors.AsType[*store.QuarantineError](err); ok {
+		res.Location.State, res.Problems = api.StateQuarantined, []string{q.Why}
+		res.Hint = "it is replaced when the daemon runs: peerdex up"
+		return res
 	}
 	switch {
 	case !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrNotFound):

@@ -68,7 +68,7 @@ func TestDamagedReplicaIsFetchedAgain(t *testing.T) {
 	laptop.damage(l, bytes.Index, "a song.ogg", "a sonG.ogg")
 	laptop.start()
 	res := laptop.checkResult(l, node.CheckRequest{Deep: true, Location: "nas:" + l.Name})
-	if res.OK || len(res.Problems) == 0 || !res.Repaired || !strings.Contains(res.Hint, "fetched again") {
+	if res.OK || len(res.Problems) == 0 || res.Location.State != api.StateQuarantined || !strings.Contains(res.Hint, "fetched again") {
 		t.Fatalf("a changed name: %+v", res)
 	}
 	laptop.holds(nas, l)

@@ -69,8 +69,8 @@ func humane(err error) error {
 		return explain(&Error{
 			Code: api.CodeFailed, Title: "peerdex's own database is damaged",
 			Detail: d.Error() + "; a failing disk does that, or a copy that was made while peerdex was running",
-			Hint: "check the disk, and put " + d.Path + " back from a backup. Without one: move " + d.Path + "* away and start peerdex" +
-				" again (identity.key stays what it is), then pair it with one of your devices: peerdex join",
+			Hint: "check the disk, and move " + d.Path + "* away; put node.db back from a backup, if there is one; then: peerdex up." +
+				" Without a backup, pair this device with another one again, by peerdex join; it is known there, since identity.key is as it was",
 		}, err)
 	}
 	for _, k := range []struct {

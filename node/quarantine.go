@@ -55,23 +55,23 @@ func (n *Node) inspectFile(ctx context.Context, l index.Location, opt store.Chec
 		}
 		n.updated(api.EventLocationChecked, l)
 	case damaged(err) && aside:
-		n.quarantine(ctx, f, err)
+		n.quarantine(f, err)
 	}
 	return err
 }
 
-// quarantine sets a damaged file aside and has it replaced.
-func (n *Node) quarantine(ctx context.Context, f store.File, why error) {
+// quarantine sets a damaged file aside and has it replaced, whoever has lost interest in the check that found it.
+func (n *Node) quarantine(f store.File, why error) {
 	l := f.Location
 	line, _, _ := strings.Cut(why.Error(), "\n")
-	done, err := n.st.Quarantine(ctx, l, f.Generation, line)
-	if err != nil && ctx.Err() == nil {
+	done, err := n.st.Quarantine(n.ctx, l, f.Generation, line)
+	if err != nil && n.ctx.Err() == nil {
 		n.log.Error("quarantine", "location", l, "error", err)
 	}
 	if !done {
 		return // somebody else did, or it is not in use any more
 	}
-	n.log.Error("the file of a location is damaged; it is quarantined", "location", l, "name", n.locationName(ctx, l), "why", why)
+	n.log.Error("the file of a location is damaged; it is quarantined", "location", l, "name", n.locationName(n.ctx, l), "why", why)
 	n.updated(api.EventLocationQuarantined, l)
 	n.announce() // it is held no more
 	n.syncer.Retry()

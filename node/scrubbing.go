@@ -54,7 +54,10 @@ func (n *Node) suspect(l index.Location, err error) {
 	n.scrub.Suspect(l)
 }
 
-// Search yields what a query finds on all devices, location by location: own ones first, then by device.
+// What people and programs ask is what the scrub waits for.
+
+// Search yields what a query finds on all devices: location by location, own ones first, then by device, or as
+// [Query].Sort says. A location whose file is damaged is told of last.
 func (n *Node) Search(ctx context.Context, q Query) iter.Seq2[Hit, error] {
 	return func(yield func(Hit, error) bool) {
 		defer n.activity.Begin()()
@@ -67,4 +70,10 @@ func (n *Node) Search(ctx context.Context, q Query) iter.Seq2[Hit, error] {
 func (n *Node) List(ctx context.Context, r ListRequest) (Listing, error) {
 	defer n.activity.Begin()()
 	return n.view.List(ctx, r)
+}
+
+// Entry reads one entry of a device, by its path or by its id.
+func (n *Node) Entry(ctx context.Context, r EntryRequest) (Entry, error) {
+	defer n.activity.Begin()()
+	return n.view.Entry(ctx, r)
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,7 +31,12 @@ type NodeDBError struct {
 }
 
 // Error names the file and what is wrong with it.
-func (e *NodeDBError) Error() string { return e.Path + ": " + e.Err.Error() }
+func (e *NodeDBError) Error() string {
+	if what := e.Err.Error(); strings.Contains(what, e.Path) {
+		return what
+	}
+	return e.Path + ": " + e.Err.Error()
+}
 
 // openNodeDB opens node.db, or makes it. For writing all of it is checked first: it is small, and everything hangs on it.
 func openNodeDB(path string, readOnly bool, p *steps) (*nodeDB, error) {

@@ -74,7 +74,7 @@ func (s *Store) Quarantine(ctx context.Context, l index.Location, generation int
 	var n int64
 	err := s.node.tx(ctx, func(c *conn) error {
 		var err error
-		n, err = c.exec("UPDATE location SET quarantine = ? WHERE owner = ? AND id = ? AND generation = ? AND quarantine = ''",
+		n, err = c.exec("UPDATE location SET quarantine = ?, checked = 0 WHERE owner = ? AND id = ? AND generation = ? AND quarantine = ''",
 			why, l.Owner[:], l.ID[:], generation)
 		return err
 	})

@@ -205,16 +205,16 @@ type ScanResult struct {
 type CheckRequest struct {
 	Location string `json:"location,omitempty"` // name, path or id, or DEVICE:NAME; "" = all
 	Deep     bool   `json:"deep,omitempty"`     // read and hash every row, and compare the indexes with the rows
-	Repair   bool   `json:"repair,omitempty"`   // fetch damaged replicas again; take lost own indexes back, or begin them anew
+	Repair   bool   `json:"repair,omitempty"`   // take damaged or lost own indexes back, or begin them anew, and wait
 }
 
 // CheckResult is what the check of one location found.
 type CheckResult struct {
-	Location Location      `json:"location"` // as far as it can be read
+	Location Location      `json:"location"` // as far as it can be read; of its states only "quarantined" is told
 	OK       bool          `json:"ok"`
 	Problems []string      `json:"problems"` // what is wrong, empty when OK
 	Hint     string        `json:"hint,omitempty"`
-	Repaired bool          `json:"repaired,omitempty"` // replica: deleted, to be fetched again; own: taken back or begun anew, and scanned
+	Repaired bool          `json:"repaired,omitempty"` // own: taken back or begun anew, and scanned
 	Duration time.Duration `json:"duration"`           // ns
 }
 

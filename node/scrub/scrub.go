@@ -95,7 +95,7 @@ func (s *Scrubber) Run(ctx context.Context) error {
 		if s.wait(ctx, due) != nil {
 			break
 		}
-		s.check(ctx, f, func(ctx context.Context, worked time.Duration) error {
+		_, _ = s.check(ctx, f, func(ctx context.Context, worked time.Duration) error { // it told what there is to tell
 			sleep(ctx, min(worked*(100-share)/share, maxRest))
 			return s.wait(ctx, due)
 		})
