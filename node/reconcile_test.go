@@ -231,6 +231,8 @@ func TestReconcileWithALiar(t *testing.T) {
 	nas.start()
 	relay.checkResult(l, node.CheckRequest{Deep: true, Repair: true})
 	relay.holds(nas, l)
+	relay.stop()
+	relay.start() // one that connects anew is trusted anew
 	laptop.holds(nas, l)
 	sameRows(t, nas, laptop, l)
 }

@@ -133,7 +133,7 @@ func TestMismatch(t *testing.T) {
 				}
 				tried = append(tried, string(p.Strategy)+" "+by)
 				if p.Strategy == BatchDelta {
-					return fmt.Errorf("pull: %w", ErrMismatch)
+					return &UnprovedError{Head: p.Offer, Delta: true, Err: errors.New("root")}
 				}
 				held = p.Offer
 				cancel()
