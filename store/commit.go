@@ -19,6 +19,9 @@ const (
 	chunkTime = 2 * time.Second
 )
 
+// maxLevels bounds the folders whose levels a commit remembers from chunk to chunk.
+const maxLevels = 100_000
+
 // CommitOptions say what a commit means.
 type CommitOptions struct {
 	// AsOf is asked once, after the changes ended without an error, for the moment at which the location is known
@@ -74,7 +77,7 @@ type committer struct {
 	dirty  int  // changes in this chunk
 	since  time.Time
 	parent int64       // the last parent that was checked to be a folder
-	form   *deltaShape // levels of folders in the open chunk; made anew when one moves or dies
+	form   *deltaShape // levels of folders; made anew when one moves or dies, or when it knows too many
 	paths  map[string]int64
 	put    int64 // in the open chunk
 	dead   int64
@@ -126,7 +129,10 @@ func (w *committer) begin() error {
 		return fmt.Errorf("begin: %w", err)
 	}
 	w.open, w.since, w.dirty, w.put, w.dead, w.parent = true, time.Now(), 0, 0, 0, 0
-	w.paths, w.form = map[string]int64{}, newDeltaShape(w.c)
+	w.paths = map[string]int64{}
+	if w.form == nil || len(w.form.level) > maxLevels {
+		w.form = newDeltaShape(w.c)
+	}
 	var err error
 	w.m, err = readMeta(w.c)
 	return err
