@@ -180,6 +180,9 @@ func (s *Store) openSweep(ctx context.Context, l index.Location, q query.Query, 
 	head := &w.at.Head
 	w.base = w.at.Record.Base()
 	w.rows = cmp.Or(s.limits.searchRows, min(max(head.Count/int64(minParts*n), minRows), maxRows))
+	if order.By != ByLocation { // each part learns from those before what it need not look for
+		w.rows = min(w.rows, minRows)
+	}
 	w.ids = w.rows * max(1, head.NextID/max(1, head.Count))
 	if w.slashed = w.base; w.at.Record.Platform == "windows" {
 		w.slashed = strings.ReplaceAll(w.base, `\`, "/")
