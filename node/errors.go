@@ -94,6 +94,10 @@ func humane(err error) error {
 			Code: api.CodeFailed, Title: "a database is damaged", Detail: err.Error(),
 			Hint: "check the disk; the file was not touched",
 		}},
+		{store.ErrStalled, Error{
+			Code: api.CodeUnavailable, Title: "the search was ended", Detail: "nobody read on in its answer for a minute",
+			Hint: "search again, for less or with --limit",
+		}},
 		{fs.ErrPermission, Error{
 			Code: api.CodeFailed, Title: "no permission", Detail: err.Error(), Hint: "check who owns the data folder",
 		}},

@@ -124,34 +124,29 @@ func TestReconcileAfterRestore(t *testing.T) {
 	}
 }
 
-// TestReconcileFarApart begins an index anew, with other ids throughout: a few entries are compared, many are fetched
-// as a whole.
+// TestReconcileFarApart restores an owner to a state in which every entry was another: a few are compared, many are
+// fetched as a whole.
 func TestReconcileFarApart(t *testing.T) {
 	nas, laptop := newDevice(t, "nas"), newDevice(t, "laptop")
 	few, many := nas.fed("few", 3000), nas.fed("many", 12_000)
 	nas.pairWith(laptop)
 	laptop.holds(nas, few)
 	laptop.holds(nas, many)
-	laptop.stop()
-	nas.stop()
-	for _, l := range []node.Location{few, many} {
-		nas.damage(l, func(b, old []byte) int { // everywhere, so that only the proof finds it
-			copy(b, bytes.ReplaceAll(b, old, []byte("bOOk 1")))
-			return bytes.Index(b, []byte("bOOk 1"))
-		}, "book 1", "bOOk 1")
-	}
-	nas.start()
-	nas.checkResult(few, node.CheckRequest{Deep: true, Repair: true})
-	nas.feed(few, books(0, 2900, 1))
-	nas.feed(many, books(0, 11_900, 1))
-	nas.stop()
-	laptop.start()
+	restore := nas.backup()
+	nas.feed(few, books(0, 3000, 1))
+	nas.feed(many, books(0, 12_000, 1))
+	laptop.holds(nas, few)
+	laptop.holds(nas, many)
 	seen := laptop.transfers()
-	nas.start()
+	restore()
+	eventually(t, "the owner begins new epochs", func() bool {
+		return strings.HasPrefix(nas.own(few.Name).Epoch, "2.") && strings.HasPrefix(nas.own(many.Name).Epoch, "2.")
+	})
 	laptop.holds(nas, few)
 	laptop.holds(nas, many)
 	sameRows(t, nas, laptop, few)
 	sameRows(t, nas, laptop, many)
+	eventually(t, "all is told", func() bool { return len(seen()) >= 3 })
 	got := seen()
 	slices.Sort(got)
 	if !slices.Equal(got, []string{"batch-full from nas", "reconcile from nas", "reconcile from nas failed"}) {
@@ -236,6 +231,8 @@ func TestReconcileWithALiar(t *testing.T) {
 	nas.start()
 	relay.checkResult(l, node.CheckRequest{Deep: true, Repair: true})
 	relay.holds(nas, l)
+	relay.stop()
+	relay.start() // one that connects anew is trusted anew
 	laptop.holds(nas, l)
 	sameRows(t, nas, laptop, l)
 }

@@ -271,7 +271,7 @@ func (v *view) describeLost(s *syncer.Situation, out *Location) {
 	}
 	what := "its index on this device is gone"
 	if out.Detail != "" {
-		what = out.Detail
+		what = "its index on this device is damaged" // how, the log says
 	}
 	anew := "; to begin it anew instead: peerdex check --repair " + out.Name
 	out.State = api.StateLost

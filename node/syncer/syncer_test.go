@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -108,6 +109,42 @@ func TestBackOff(t *testing.T) {
 			if got := at[i] - at[i-1]; got < wait || got > wait*5/4 {
 				t.Errorf("wait %d was %v, want %v to %v", i, got, wait, wait*5/4)
 			}
+		}
+	})
+}
+
+// TestMismatch checks what is tried when changes don't lead to what the owner signed: the next provider, then the tree.
+func TestMismatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tried []string
+		ctx, cancel := context.WithCancel(t.Context())
+		held := head(epoch1, 5)
+		s := New(Config{
+			Situations: func(context.Context) ([]Situation, error) {
+				return []Situation{{Location: loc, Held: &held, Heard: []Heard{
+					{Device: relay, Head: head(epoch1, 8), Held: true, Reachable: true},
+					{Device: owner, Head: head(epoch1, 7), Held: true, Reachable: true},
+				}}}, nil
+			},
+			Do: func(_ context.Context, _ Situation, p Plan) error {
+				by := "relay"
+				if p.Provider == owner {
+					by = "owner"
+				}
+				tried = append(tried, string(p.Strategy)+" "+by)
+				if p.Strategy == BatchDelta {
+					return &UnprovedError{Head: p.Offer, Delta: true, Err: errors.New("root")}
+				}
+				held = p.Offer
+				cancel()
+				return nil
+			},
+		})
+		if err := s.Run(ctx); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		if got, want := fmt.Sprint(tried), "[batch-delta relay batch-delta owner reconcile relay]"; got != want {
+			t.Errorf("%s, want %s", got, want)
 		}
 	})
 }

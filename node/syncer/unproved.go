@@ -72,11 +72,21 @@ func (s *Situation) failures(u *Unproved) int {
 }
 
 // Unproved returns what is held against the providers of a location. It is kept in memory until our replica is past
-// it. Safe for concurrent use.
+// it, or the provider connects anew. Safe for concurrent use.
 func (s *Syncer) Unproved(l index.Location) []Unproved {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]Unproved(nil), s.unproved[l]...)
+}
+
+// Forgive forgets what a device served at any head: it connected anew, and may have mended what it holds. Safe for
+// concurrent use.
+func (s *Syncer) Forgive(d index.DeviceID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for l, us := range s.unproved {
+		s.unproved[l] = slices.DeleteFunc(us, func(u Unproved) bool { return u.Device == d })
+	}
 }
 
 // hold remembers that a device failed to prove a head; of each device the last one.
