@@ -52,7 +52,7 @@ func (s *Store) Commit(ctx context.Context, l index.Location, changes iter.Seq2[
 		}
 		w.c, w.tree = c, newTreeWriter(c, beside, s.limits.besideLeaves)
 		if err := w.all(changes); err != nil {
-			return errors.Join(err, c.rollback())
+			return errors.Join(err, w.rows.idle(), c.rollback())
 		}
 		return nil
 	})
@@ -235,10 +235,9 @@ func (w *committer) insert(e *index.Entry) error {
 	if level, ok := w.form.level[e.Parent]; ok && e.Kind == index.KindDir {
 		w.form.level[e.ID] = level + 1 // what it holds comes next, mostly
 	}
-	if err := w.tree.appended(e); err != nil {
-		return err
-	}
-	return w.rows.add(e)
+	w.tree.appended(e)
+	w.rows.add(e)
+	return nil
 }
 
 func (w *committer) update(old, e *index.Entry) error {
@@ -280,10 +279,12 @@ func (w *committer) update(old, e *index.Entry) error {
 // get reads a live row, of this chunk too.
 func (w *committer) get(id int64) (index.Entry, error) {
 	var e index.Entry
+	ready := w.rows.idle
 	if w.rows.holds(id) {
-		if err := w.rows.flush(); err != nil {
-			return e, err
-		}
+		ready = w.rows.flush
+	}
+	if err := ready(); err != nil {
+		return e, err
 	}
 	row, err := w.c.one("SELECT "+entryColumns+" FROM main.entries WHERE id = ?", id)
 	if err != nil {

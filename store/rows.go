@@ -112,13 +112,11 @@ func (b *bulk) add(e *index.Entry) error {
 }
 
 // flush writes the rows that wait, one by one.
-func (b *bulk) flush() error { return b.flushBy(b.one) }
-
-func (b *bulk) flushBy(insert string) error {
+func (b *bulk) flush() error {
 	args := b.args
 	b.args, b.n = b.args[:0], 0
 	for ; len(args) > 0; args = args[10:] {
-		if err := b.c.run(insert, args[:10]...); err != nil {
+		if err := b.c.run(b.one, args[:10]...); err != nil {
 			return err
 		}
 	}
