@@ -242,7 +242,9 @@ func (w *world) reconcile() error {
 	if _, err := w.replica.Held(ctx, w.l); errors.Is(err, ErrNotFound) {
 		return nil
 	}
-	if _, err := reconcile(ctx, w.owner, w.replica, w.l); err != nil {
+	if _, err := reconcile(ctx, w.owner, w.replica, w.l); errors.Is(err, index.ErrBelowHorizon) {
+		return w.pull(full, 30)
+	} else if err != nil {
 		return err
 	}
 	held, err := w.replica.Held(ctx, w.l)
