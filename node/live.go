@@ -80,8 +80,16 @@ func (v *live) scanFailed(l index.Location) string {
 func (v *live) syncing(l index.Location) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	_, ok := v.moving[movement{l, api.PhaseFetch}]
-	return ok
+	_, fetching := v.moving[movement{l, api.PhaseFetch}]
+	_, importing := v.moving[movement{l, api.PhaseImport}]
+	return fetching || importing
+}
+
+// provider is the device from which a location is being fetched.
+func (v *live) provider(l index.Location) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.moving[movement{l, api.PhaseFetch}].Provider
 }
 
 // status adds what a running node knows of itself.

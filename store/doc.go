@@ -10,19 +10,27 @@
 //
 // [Store.Commit] takes changes in a stream and commits them in chunks. Each chunk is one transaction of rows, dead
 // runs, counters and the head, signed with the device's key ([Store.Identity]); whoever reads the file at any
-// moment sees rows that are under a signed head.
+// moment sees rows that are under a signed head. If the file is lost, [Store.TakeBack] brings the location back from a
+// device that holds a replica, and [Store.Renew] begins it anew; both under a new epoch.
 //
 // # Replicas
 //
 // A replica moves from head to head. [Store.Intake] takes the pages of a transfer, keeps what a restart needs in
 // staging/, and puts all of it in place at once: a delta in one transaction, a first sync as a new generation of the
-// file. Generation numbers are never reused, and a file is never renamed over one that may be open.
+// file. Generation numbers are never reused, and a file is never renamed over one that may be open. [Store.Prune] forgets
+// old deletions, of own locations too.
 //
 // # Snapshots
 //
 // [Store.Export] makes an SQLite file of a location at its head, [Compact] or [Native], for any number of takers.
 // [Store.Import] and [Store.ImportFile] prove such a file right and make it the replica. A file from another device is
 // trusted in nothing: its schema must be ours to the byte, and its rows those under the signed head.
+//
+// # Damage
+//
+// [Store.CheckLocation] reads a file and compares it with what its owner signed. [Store.Quarantine] sets a damaged one aside:
+// whoever asks for the location gets a [*QuarantineError] until another file is in its place. [Store.OnDamage] tells of
+// damage that was met on the way. [Store.Files] says what is known of each file without looking into it.
 //
 // # Reading
 //

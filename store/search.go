@@ -121,6 +121,7 @@ func (h *hunt) failed(l index.Location, err error) error {
 	case h.ctx.Err() != nil:
 		return context.Cause(h.ctx)
 	case errors.Is(err, ErrCorrupt):
+		h.s.damaged(l, err)
 		h.broken = append(h.broken, err)
 		return nil
 	case errors.Is(err, ErrNotFound):

@@ -11,6 +11,30 @@ import (
 	"github.com/peerdex/peerdex/store/query"
 )
 
+// benchLocation commits n entries and reads all of them once.
+func benchLocation(b *testing.B, n int) (*Store, index.Location) {
+	b.Helper()
+	if n > 100_000 && testing.Short() {
+		b.Skip("1,000,000 entries are not for -short")
+	}
+	s, err := Open(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { s.Close() })
+	l := newLocationIn(b, s)
+	if _, err := s.Commit(context.Background(), l, generate(n, 1), CommitOptions{AsOf: time.Now}); err != nil {
+		b.Fatal(err)
+	}
+	if err := s.viewLocation(context.Background(), l, func(c *conn) error {
+		_, err := c.int("SELECT count(*) FROM entries")
+		return err
+	}); err != nil {
+		b.Fatal(err)
+	}
+	return s, l
+}
+
 // countFound runs a search to its end.
 func countFound(tb testing.TB, s *Store, r SearchRequest) (n int) {
 	tb.Helper()

@@ -151,7 +151,7 @@ func (w *sweep) agree() (int, error) {
 		if i == 0 {
 			w.at.Head, w.at.Record = m.head, index.Record{}
 			if err := w.at.Record.UnmarshalBinary(m.record); err != nil {
-				return 0, err
+				return 0, fmt.Errorf("record: %w (%w)", ErrCorrupt, err)
 			}
 		}
 		if m.head == w.at.Head {

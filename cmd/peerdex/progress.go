@@ -142,6 +142,10 @@ func barTitle(p *api.Progress) string {
 	switch p.Phase {
 	case api.PhaseScan:
 		return "Scanning " + quote(p.Name)
+	case phaseExport:
+		return "Exporting " + quote(p.Device) + ": " + quote(p.Name)
+	case api.PhaseImport:
+		return "Importing " + quote(p.Device) + ": " + quote(p.Name)
 	case api.PhaseApply:
 		return "Storing " + quote(p.Device) + ": " + quote(p.Name)
 	}

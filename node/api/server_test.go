@@ -74,6 +74,17 @@ func TestRoundTrip(t *testing.T) {
 			return c.Check(ctx, api.CheckRequest{Location: badName, Deep: true})
 		}, api.CheckRequest{Location: badName, Deep: true},
 			[]api.CheckResult{{Location: sampleLocation(badName), Problems: []string{"a", "b"}, Hint: "c"}}},
+		{"export", func(ctx context.Context, c *client.Client) (any, error) {
+			var b strings.Builder
+			err := c.Export(ctx, api.ExportRequest{Of: "/mnt/" + badName + "&?"}, &b)
+			return b.String(), err
+		}, api.ExportRequest{Of: "/mnt/" + badName + "&?"}, "a file"},
+		{"import", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Import(ctx, strings.NewReader("a file"))
+		}, "a file", importOf(6)},
+		{"import of a large file", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Import(ctx, strings.NewReader(strings.Repeat("x", 3*api.MaxBody)))
+		}, strings.Repeat("x", 100), importOf(3 * api.MaxBody)},
 		{"invite", func(ctx context.Context, c *client.Client) (any, error) { return c.Invite(ctx) }, "invite", api.Invite{ID: "i/1", Ticket: "PDX:ABC"}},
 		{"wait for an invite", func(ctx context.Context, c *client.Client) (any, error) { return c.WaitInvite(ctx, "i/1") },
 			"i/1", api.InviteOutcome{Joined: true, Device: nas}},
@@ -102,7 +113,7 @@ func TestRoundTrip(t *testing.T) {
 			[]api.Hit{sampleHit("/" + badName), sampleHit("/b")}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			m := &memory{hits: []api.Hit{sampleHit("/" + badName), sampleHit("/b")}}
+			m := &memory{hits: []api.Hit{sampleHit("/" + badName), sampleHit("/b")}, file: "a file"}
 			c, _ := serve(t, m, api.ServerOptions{})
 			got, err := tc.call(t.Context(), c)
 			if err != nil {
@@ -187,6 +198,9 @@ func TestRefusals(t *testing.T) {
 		{name: "fields where none are", method: "POST", path: "/v1/invites", body: `{"a":1}`, status: 400, code: api.CodeUsage},
 		{name: "two values", method: "POST", path: "/v1/join", body: `{"ticket":"x"}{}`, status: 400, code: api.CodeUsage},
 		{name: "no JSON", method: "POST", path: "/v1/join", body: `ticket`, status: 400, code: api.CodeUsage},
+		{name: "import as JSON", method: "POST", path: "/v1/import", body: `{}`, status: 400, code: api.CodeUsage},
+		{name: "import as a form", method: "POST", path: "/v1/import", header: http.Header{"Content-Type": {"multipart/form-data"}}, status: 400, code: api.CodeUsage},
+		{name: "unknown parameter of export", method: "GET", path: "/v1/export?location=x", status: 400, code: api.CodeUsage},
 		{name: "large body", method: "POST", path: "/v1/join", body: `{"ticket":"` + strings.Repeat("x", api.MaxBody) + `"}`, status: 413, code: api.CodeUsage},
 		{name: "unknown parameter", method: "GET", path: "/v1/search?query=x", status: 400, code: api.CodeUsage},
 		{name: "bad parameter", method: "GET", path: "/v1/search?limit=-1", status: 400, code: api.CodeUsage},
