@@ -85,8 +85,15 @@ func TestPowerCut(t *testing.T) {
 
 // cut verifies a copy of the disk, whether the replica is at an older head than it was, and brings it up to date.
 func (w *world) cut(t *testing.T, image string, k *known) (older bool, err error) {
-	snapshot, dir := image+".cut", w.dir+".cut"
-	if err := copyStill(image, snapshot); err != nil {
+	// A file of its own for each: a loop device may outlive its mount, and would be used again for the same file, with what
+	// it remembers of the cut before.
+	f, err := os.CreateTemp(filepath.Dir(image), "cut-*")
+	if err != nil {
+		return false, err
+	}
+	snapshot, dir := f.Name(), w.dir+".cut"
+	defer func() { err = errors.Join(err, os.Remove(snapshot)) }()
+	if err := errors.Join(f.Close(), copyStill(image, snapshot)); err != nil {
 		return false, err
 	}
 	unmount, err := mount(snapshot, dir)
