@@ -22,6 +22,7 @@ import (
 	"github.com/peerdex/peerdex/protocols/batch"
 	"github.com/peerdex/peerdex/protocols/heads"
 	"github.com/peerdex/peerdex/protocols/pair"
+	"github.com/peerdex/peerdex/protocols/snapshot"
 	"github.com/peerdex/peerdex/protocols/wire"
 	"github.com/peerdex/peerdex/store"
 )
@@ -56,6 +57,7 @@ type Node struct {
 	syncer  *syncer.Syncer
 	window  *pair.Window
 	batches *batch.Server
+	files   *snapshot.Server
 	headsOf *heads.Server
 	talks   *talks
 
@@ -113,7 +115,9 @@ func (n *Node) open() error {
 	n.syncer = syncer.New(syncer.Config{Situations: n.replicas, Do: n.sync, Log: n.log})
 	n.talks = newTalks()
 	n.window = pair.NewWindow(pair.WindowConfig{Config: n.wire(), Self: n.st.Self(), Admitter: admitter{n}})
-	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}})
+	places := wire.NewPlaces(0, 0)
+	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}, Places: places})
+	n.files = snapshot.NewServer(snapshot.ServerConfig{Config: n.wire(), Source: snapshots{n}, Places: places})
 	n.headsOf = heads.NewServer(n.headsConfig())
 	return nil
 }
@@ -149,6 +153,7 @@ func (n *Node) Start(ctx context.Context) error {
 	n.host.Store(h)
 	h.SetStreamHandler(pair.ID, n.window.Handle)
 	h.SetStreamHandler(batch.ID, n.batches.Handle)
+	h.SetStreamHandler(snapshot.ID, n.files.Handle)
 	h.SetStreamHandler(heads.ID, n.headsOf.Handle)
 	n.keeper = discovery.NewKeeper(discovery.KeeperConfig{
 		Host: h, Reach: n.reach, Members: n.lib.others, Addrs: n.addrs, OnResult: n.dialed, Logger: n.log,
@@ -188,7 +193,7 @@ func (n *Node) Close() error {
 	n.closed = true
 	n.mu.Unlock()
 	n.cancel(errClosing)
-	errs := []error{n.window.Close(), n.batches.Close(), n.headsOf.Close()}
+	errs := []error{n.window.Close(), n.batches.Close(), n.files.Close(), n.headsOf.Close()}
 	if h := n.host.Load(); h != nil {
 		errs = append(errs, h.Close())
 	}

@@ -207,7 +207,11 @@ func (n *Node) verifyHead(h *index.SignedHead) error {
 // replicas are the situations of other devices' locations, for the syncer.
 func (n *Node) replicas(ctx context.Context) ([]syncer.Situation, error) {
 	all, err := n.situations(ctx)
-	return slices.DeleteFunc(all, func(s syncer.Situation) bool { return s.Location.Owner == n.st.Self() }), err
+	all = slices.DeleteFunc(all, func(s syncer.Situation) bool { return s.Location.Owner == n.st.Self() })
+	for i := range all {
+		all[i].Rules = n.cfg.rules()
+	}
+	return all, err
 }
 
 // sync carries out a plan.
@@ -228,6 +232,8 @@ func (n *Node) sync(ctx context.Context, sit syncer.Situation, p syncer.Plan) er
 		return nil
 	case syncer.BatchFull, syncer.BatchDelta:
 		return n.pull(ctx, l, p)
+	case syncer.Compact, syncer.Native:
+		return n.fetchSnapshot(ctx, l, p, n.openStream)
 	}
 	return fmt.Errorf("strategy %q: %w", p.Strategy, index.ErrInvalid)
 }
@@ -252,8 +258,13 @@ func (n *Node) pull(ctx context.Context, l index.Location, p syncer.Plan) error 
 	}
 	err = errors.Join(err, in.Close())
 	n.endReport(l, api.PhaseFetch, err)
+	return n.transferred(l, p.Provider, err)
+}
+
+// transferred tells how a transfer ended.
+func (n *Node) transferred(l index.Location, provider index.DeviceID, err error) error {
 	if err != nil {
-		if pid, perr := wire.PeerOf(p.Provider); perr == nil && n.live.connected(p.Provider) {
+		if pid, perr := wire.PeerOf(provider); perr == nil && n.live.connected(provider) {
 			n.spawn(func() { n.talk(pid) }) // what it said of itself may be old
 		}
 		return err

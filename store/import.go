@@ -70,19 +70,23 @@ func (s *Store) importing(ctx context.Context, l index.Location, path string, he
 	}
 	err = bring()
 	if err == nil {
-		switch v {
-		case Compact:
-			err = im.compact(ctx)
-		case Native:
-			err = im.native(ctx)
-		default:
-			err = fmt.Errorf("%v: %w", v, index.ErrInvalid)
-		}
+		err = im.run(ctx, v)
 	}
 	if err = errors.Join(err, removeDB(path)); err != nil {
 		return fmt.Errorf("import %v: %w", v, err)
 	}
 	return nil
+}
+
+// run proves the foreign file and makes it, or what is made of it, the replica. If ctx ends, the file is as it was.
+func (im *importer) run(ctx context.Context, v Variant) error {
+	switch v {
+	case Compact:
+		return im.compact(ctx)
+	case Native:
+		return im.native(ctx)
+	}
+	return fmt.Errorf("%v: %w", v, index.ErrInvalid)
 }
 
 // maxSnapshot bounds the size of a snapshot in bytes by what its head says it holds.
@@ -122,8 +126,9 @@ type importer struct {
 	record []byte
 	path   string // the foreign file, in staging/
 
-	nodes []node // of the tree, as counted from the rows
-	dead  bool   // the foreign file has all dead runs of the epoch
+	nodes  []node       // of the tree, as counted from the rows
+	dead   bool         // the foreign file has all dead runs of the epoch
+	proved atomic.Int64 // entries
 }
 
 // expect checks what can be known without the file.
@@ -359,6 +364,7 @@ func (im *importer) readPart(ctx context.Context, c *conn, i int, p *part) error
 			return fmt.Errorf("more than %d entries: %w", im.head.Count, ErrMismatch)
 		}
 	}
+	im.proved.Add(p.count)
 	_, err := b.Root() // ends the last leaf
 	return err
 }
@@ -415,6 +421,7 @@ func (im *importer) adopt(ctx context.Context, path string, v Variant) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	ctx = context.WithoutCancel(ctx) // from here on the file changes, and little is left to do
 	c, err := openConn(path, accessReplica)
 	if err != nil {
 		return err

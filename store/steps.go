@@ -5,6 +5,8 @@ type limits struct {
 	chunkRows int // rows of a commit's chunk
 	stageRows int // rows of a full transfer between two commits to staging
 	deltaRows int // rows and runs of a delta that is kept in memory; a larger one goes to staging
+
+	checkpoint int64 // bytes of a download after which it is made durable
 }
 
 // steps are the points between which a change of the disk can break off. In production it is nil and costs a

@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/protocols/wire"
 	"github.com/peerdex/peerdex/protocols/wire/wiretest"
@@ -199,4 +198,3 @@ func fields(tb testing.TB, p []byte, kind, n int) *wire.Decoder {
 	d.Int(int64(kind), int64(kind))
 	return d
 }
-

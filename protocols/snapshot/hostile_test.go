@@ -8,7 +8,9 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,7 +93,9 @@ func TestHostileParts(t *testing.T) {
 		}
 	}
 	part := func(offset, n int) func(c *wire.Conn) error {
-		return send(wire.CodecZstd, func(e *wire.Encoder) { encodePart(e, int64(offset), append(file, make([]byte, piece)...)[offset:offset+n]) })
+		return send(wire.CodecZstd, func(e *wire.Encoder) {
+			encodePart(e, int64(offset), append(file, make([]byte, piece)...)[offset:offset+n])
+		})
 	}
 	end := func(size int64) func(c *wire.Conn) error {
 		return send(wire.CodecNone, func(e *wire.Encoder) { encodeEnd(e, size) })
@@ -311,6 +315,29 @@ func TestGolden(t *testing.T) {
 	}
 	if err := decodeEnd(fields(t, got["end"], kindEnd, endFields), 1<<30); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDocument holds PROTOCOL.md to the numbers in the code.
+func TestDocument(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../wire/PROTOCOL.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, ok := strings.Cut(string(b), "`"+string(ID)+"`\n")
+	for _, want := range []string{
+		"int 4096..1,048,512 | bytes of every part but the last (here 262,144)", "int 1..2^42 | bytes of the file",
+		"at most 1 KiB, those of messages 2 and 5 at most 16 KiB", "at most 64 bytes larger than the part size",
+		"at least every 20 s (here 10), for at most 15 minutes", "less than 16 KiB of the file a second",
+	} {
+		if !ok || !strings.Contains(text, want) {
+			t.Errorf("PROTOCOL.md doesn't say %q", want)
+		}
+	}
+	if maxPart != 1_048_512 || partSize != 262_144 || maxSize != 1<<42 || requestLimit != 1<<10 || headerLimit != 16<<10 || partSlack != 64 ||
+		preparingEvery != 10*time.Second || prepareTimeout != 15*time.Minute || minRate != 16<<10 {
+		t.Error("a number changed that PROTOCOL.md states")
 	}
 }
 
