@@ -3,9 +3,11 @@ package node
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -91,12 +93,13 @@ func (p *pairOfNodes) restart(i int) {
 	p.open(i)
 }
 
-// commit puts files into the location.
+// commit puts files into the location, with something in each that no packing makes smaller.
 func (p *pairOfNodes) commit(from, to int) {
 	p.t.Helper()
 	_, err := p.nas.Commit(p.t.Context(), p.l, func(yield func(index.Change, error) bool) {
+		r := rand.New(rand.NewPCG(1, uint64(from)))
 		for i := from; i < to; i++ {
-			e := index.Entry{Kind: index.KindFile, Size: int64(i), MTime: int64(i) * 1_000_003}
+			e := index.Entry{Kind: index.KindFile, Size: int64(i), MTime: r.Int64(), Attrs: binary.BigEndian.AppendUint64(nil, r.Uint64())}
 			if !yield(index.Change{Op: index.Put, Path: fmt.Sprintf("file %d", i), Entry: e}, nil) {
 				return
 			}

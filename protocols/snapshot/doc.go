@@ -1,6 +1,7 @@
 // Package snapshot pulls a whole location as one file: the protocol [ID]. A [Server] answers from a [Source]; [Pull] is
-// the other side, and hands the bytes of the file to a [Sink], in order. What the file is, this package doesn't know: it
-// moves bytes, and who receives them proves them against the owner's signed head, which comes before them.
+// the other side, and hands the bytes of the file to a [Sink], in order. This package moves bytes, whatever they are; who
+// receives them proves them against the owner's signed head, which comes before them. Pages of rows as SQLite writes them
+// go by columns, which halves what goes over the wire, and come out as they were.
 //
 // A stream carries one request. The provider answers with the head at which the file stands, the file's ID and size,
 // and its bytes in frames of equal parts, each packed by itself. A transfer that broke off goes on from its offset, as

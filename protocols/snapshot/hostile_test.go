@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math"
@@ -123,7 +124,11 @@ func TestHostileParts(t *testing.T) {
 			h := header{Offer: offer(t, 1, Compact, size), part: piece}
 			h.encode(e)
 		})), wire.ErrMalformed, 1},
-		"bad zstd": {all(one, func(c *wire.Conn) error { return sendRaw(c, wire.CodecZstd, []byte("nonsense")) }), wire.ErrMalformed, 1},
+		"columns of another offset": {all(one, send(wire.CodecZstd, func(e *wire.Encoder) { encodeColumns(e, 0, pages(t, piece)) })), wire.ErrMalformed, 1},
+		"columns of fewer pages":    {all(one, send(wire.CodecZstd, func(e *wire.Encoder) { encodeColumns(e, piece, pages(t, pageSize)) })), wire.ErrMalformed, 1},
+		"columns of more pages":     {all(one, send(wire.CodecZstd, func(e *wire.Encoder) { encodeColumns(e, piece, pages(t, 2*piece)) })), wire.ErrMalformed, 1},
+		"no columns":                {all(one, send(wire.CodecNone, func(e *wire.Encoder) { encodeColumns(e, piece, new(columns)) })), wire.ErrMalformed, 1},
+		"bad zstd":                  {all(one, func(c *wire.Conn) error { return sendRaw(c, wire.CodecZstd, []byte("nonsense")) }), wire.ErrMalformed, 1},
 		"zstd bomb": {all(one, send(wire.CodecZstd, func(e *wire.Encoder) {
 			encodePart(e, piece, make([]byte, wire.MaxPayload-100))
 		})), wire.ErrMalformed, 1},
@@ -148,6 +153,25 @@ func TestHostileParts(t *testing.T) {
 			t.Errorf("%s: other bytes", name)
 		}
 	}
+}
+
+// oneRow are the columns of a page with one row.
+func oneRow() *columns {
+	c := &columns{counts: []byte{1}}
+	r := row{id: 11, parent: 1, name: []byte("docs.txt"), kind: 1, size: 1234, mtime: 1_700_000_000_123_456_789, mode: 0o644, seq: 300, attrs: []byte{7}, hasAttrs: true}
+	c.add(&r)
+	c.mtimes = binary.BigEndian.AppendUint64(nil, uint64(r.mtime))
+	return c
+}
+
+// pages are so many bytes of rows.
+func pages(tb testing.TB, size int) *columns {
+	tb.Helper()
+	file, c := entriesFile(tb, 500), new(columns)
+	if !c.split(file[len(file)-size:]) {
+		tb.Fatal("no rows")
+	}
+	return c
 }
 
 // sendRaw sends a frame that claims a codec.
@@ -293,6 +317,7 @@ func TestGolden(t *testing.T) {
 		{Name: "request-resumed", Bytes: payload(func(e *wire.Encoder) { r.encode(e, 1<<wire.CodecZstd) })},
 		{Name: "header", Bytes: payload(h.encode)},
 		{Name: "part", Bytes: payload(func(e *wire.Encoder) { encodePart(e, 1<<20, []byte("SQLite format 3")) })},
+		{Name: "columns", Bytes: payload(func(e *wire.Encoder) { encodeColumns(e, 1<<20, oneRow()) })},
 		{Name: "end", Bytes: payload(func(e *wire.Encoder) { encodeEnd(e, 1<<30) })},
 		{Name: "preparing", Bytes: payload(func(e *wire.Encoder) { e.Begin(kindPreparing, preparingFields) })},
 	})
@@ -312,6 +337,14 @@ func TestGolden(t *testing.T) {
 	b := make([]byte, 15)
 	if err := decodePart(fields(t, got["part"], kindPart, partFields), 1<<20, b); err != nil || string(b) != "SQLite format 3" {
 		t.Errorf("part: %q, %v", b, err)
+	}
+	page := make([]byte, pageSize)
+	if err := decodeColumns(fields(t, got["columns"], kindColumns, columnsFields), new(columns), 1<<20, page); err != nil {
+		t.Error(err)
+	}
+	again := new(columns)
+	if !again.split(page) || !bytes.Equal(payload(func(e *wire.Encoder) { encodeColumns(e, 1<<20, again) }), got["columns"]) {
+		t.Errorf("columns of another page: %x", bytes.TrimLeft(page[leafHeader+2:], "\x00"))
 	}
 	if err := decodeEnd(fields(t, got["end"], kindEnd, endFields), 1<<30); err != nil {
 		t.Error(err)

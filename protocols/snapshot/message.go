@@ -68,6 +68,8 @@ const (
 	endFields       = 1
 	kindPreparing   = 5
 	preparingFields = 0
+	kindColumns     = 6
+	columnsFields   = 12
 
 	// maxSize bounds the size of a file. Bytes.
 	maxSize = 1 << 42
@@ -189,6 +191,26 @@ func decodePart(d *wire.Decoder, offset int64, b []byte) error {
 	d.Int(offset, offset)
 	d.Fixed(b)
 	return d.Close()
+}
+
+func encodeColumns(e *wire.Encoder, offset int64, c *columns) {
+	e.Begin(kindColumns, columnsFields)
+	e.Int(offset)
+	for _, f := range c.fields() {
+		e.Bytes(*f)
+	}
+}
+
+// decodeColumns fills b with the part at offset. It uses c for it.
+func decodeColumns(d *wire.Decoder, c *columns, offset int64, b []byte) error {
+	d.Int(offset, offset)
+	for _, f := range c.fields() {
+		*f = d.View(wire.MaxPayload)
+	}
+	if err := d.Close(); err != nil {
+		return err
+	}
+	return c.join(b)
 }
 
 func encodeEnd(e *wire.Encoder, size int64) {

@@ -191,7 +191,7 @@ func (p *puller) readFrames(ctx context.Context, c *wire.Conn, free, frames chan
 
 // unpackParts unpacks and checks frames up to the end.
 func (p *puller) unpackParts(ctx context.Context, c *wire.Conn, frames, plain chan *part) error {
-	d := wire.NewDecoder()
+	d, columns := wire.NewDecoder(), new(columns)
 	for at := p.head.offset; ; {
 		part, err := next(ctx, frames)
 		if err != nil {
@@ -199,7 +199,7 @@ func (p *puller) unpackParts(ctx context.Context, c *wire.Conn, frames, plain ch
 		}
 		part.data = part.data[:min(int64(p.head.part), p.head.Size-at)]
 		if part.err == nil {
-			part.err = p.unpack(c, d, at, part)
+			part.err = p.unpack(c, d, columns, at, part)
 		}
 		at += int64(len(part.data))
 		last := len(part.data) == 0 || part.err != nil
@@ -211,7 +211,7 @@ func (p *puller) unpackParts(ctx context.Context, c *wire.Conn, frames, plain ch
 }
 
 // unpack fills a part, all of whose bytes are wanted, from its frame. A part of nothing is the end.
-func (p *puller) unpack(c *wire.Conn, d *wire.Decoder, at int64, part *part) error {
+func (p *puller) unpack(c *wire.Conn, d *wire.Decoder, columns *columns, at int64, part *part) error {
 	payload, err := c.Unpack(&part.frame)
 	if err != nil {
 		return err
@@ -224,6 +224,8 @@ func (p *puller) unpack(c *wire.Conn, d *wire.Decoder, at int64, part *part) err
 		return decodeEnd(d, p.head.Size)
 	case kind == kindPart && fields == partFields && len(part.data) > 0:
 		return decodePart(d, at, part.data)
+	case kind == kindColumns && fields == columnsFields && len(part.data) > 0:
+		return decodeColumns(d, columns, at, part.data)
 	}
 	return fmt.Errorf("%w: message %d with %d fields at byte %d of %d", wire.ErrMalformed, kind, fields, at, p.head.Size)
 }

@@ -199,7 +199,7 @@ func (s *Server) send(ctx context.Context, c *wire.Conn, snap Snapshot, h *heade
 	}))
 	g.Go(s.cfg.Guard(func() error {
 		defer close(packed)
-		return s.packParts(gctx, codec, read, packed)
+		return s.packParts(gctx, h.Variant, codec, read, packed)
 	}))
 	g.Go(s.cfg.Guard(func() error {
 		for {
@@ -236,14 +236,17 @@ func readParts(ctx context.Context, snap io.ReaderAt, h *header, free, read chan
 	return nil
 }
 
-func (s *Server) packParts(ctx context.Context, codec wire.Codec, read, packed chan *part) error {
-	e := wire.NewEncoder()
+func (s *Server) packParts(ctx context.Context, v Variant, codec wire.Codec, read, packed chan *part) error {
+	e, columns := wire.NewEncoder(), new(columns)
 	for {
 		p, err := next(ctx, read)
 		if p == nil || err != nil {
 			return err
 		}
 		encodePart(e, p.offset, p.data)
+		if v == Compact && columns.split(p.data) && columns.size() < len(p.data) {
+			encodeColumns(e, p.offset, columns)
+		}
 		if err := s.cfg.Codecs.Pack(&p.frame, e.Payload(), codec); err != nil {
 			return fmt.Errorf("pack: %w", err)
 		}

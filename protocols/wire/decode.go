@@ -282,6 +282,12 @@ func (d *Decoder) Bytes(limit int) []byte {
 	return d.blob[from:to:to]
 }
 
+// View is Bytes without a copy: the result is part of the payload, and changes with it.
+func (d *Decoder) View(limit int) []byte {
+	from, to := d.bin(limit)
+	return d.src.b[from:to:to]
+}
+
 // OptBytes takes a byte string of at most limit bytes, or nil.
 func (d *Decoder) OptBytes(limit int) []byte {
 	if d.code() == msgpcode.Nil {
