@@ -50,6 +50,14 @@ func (r *Record) Validate() error {
 	return nil
 }
 
+// Base is the path under which the location's entries are shown: its folder, or "/" and its name if it has none.
+func (r *Record) Base() string {
+	if r.Root == "" {
+		return "/" + r.Name
+	}
+	return r.Root
+}
+
 // MarshalBinary returns the canonical bytes: version u8 (1), seq u64, name, root, filesystem, platform, retired u8.
 func (r *Record) MarshalBinary() ([]byte, error) {
 	if err := r.Validate(); err != nil {

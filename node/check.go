@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,71 +19,52 @@ func (v *view) Check(ctx context.Context, r CheckRequest) ([]CheckResult, error)
 	if r.Repair {
 		return nil, usage("nothing is repaired without the daemon", "replicas are fetched from other devices, folders scanned", "peerdex up")
 	}
-	return v.check(ctx, r)
+	return v.check(ctx, r, v.st.CheckLocation)
 }
 
-// Check checks what this device holds. With Repair, damaged replicas are deleted, and fetched again from any device
-// that holds one; a damaged location of this device begins anew under a new epoch, and is scanned.
+// Check checks what this device holds. What is damaged is quarantined: a replica is fetched again from any device that
+// holds one; a location of this device is taken back from one, or begins anew if nobody can have it, both under a new
+// epoch, and is scanned. With Repair it begins anew also if nobody is connected, and Check waits for that.
 func (n *Node) Check(ctx context.Context, r CheckRequest) ([]CheckResult, error) {
-	results, err := n.check(ctx, r)
-	if err != nil || !r.Repair {
+	defer n.activity.Begin()()
+	one := n.inspect
+	if r.Repair {
+		one = n.inspectForRepair
+	}
+	results, err := n.check(ctx, r, one)
+	if err != nil {
 		return results, err
 	}
 	for i := range results {
 		res := &results[i]
-		if res.OK {
-			continue
-		}
-		if res.Location.Own {
-			if err := n.renew(ctx, res); err != nil {
+		switch {
+		case res.OK:
+		case res.Location.Own && r.Repair:
+			if err := n.repairOwn(ctx, res); err != nil {
 				return results, humane(err)
 			}
-			continue
+		case n.isQuarantined(ctx, res.Location.Ref()):
+			res.Location.State = api.StateQuarantined
+			res.Hint = "it is fetched again from a device that holds it: peerdex status shows when"
+			if res.Location.Own {
+				res.Hint = "it is taken back from another device, or begun anew: peerdex status shows when"
+			}
 		}
-		if err := n.st.Drop(ctx, res.Location.Ref()); err != nil && !errors.Is(err, store.ErrNotFound) {
-			return results, humane(fmt.Errorf("delete the damaged replica: %w", err))
-		}
-		res.Repaired, res.Hint = true, "it is fetched again from a device that holds it; peerdex status shows when"
-		n.log.Warn("damaged replica deleted", "location", res.Location.Ref(), "problems", res.Problems)
 	}
-	n.syncer.Retry()
 	return results, nil
 }
 
-// renew begins a damaged own location anew and scans it.
-func (n *Node) renew(ctx context.Context, res *CheckResult) error {
-	l := res.Location.Ref()
-	heard, err := n.st.AllHeard(ctx)
-	if err != nil {
-		return err
-	}
-	_, done, err := n.work.take(ctx, l)
-	if err != nil {
-		return err
-	}
-	err = n.st.Renew(ctx, l, heard[l])
-	if err == nil {
-		err = n.st.SetScanState(ctx, l.ID, store.ScanState{State: api.StateNever})
-	}
-	done()
-	if errors.Is(err, store.ErrCorrupt) {
-		return nil // the hint says what is left to do
-	}
-	if err != nil {
-		return fmt.Errorf("begin the damaged index anew: %w", err)
-	}
-	res.Repaired, res.Hint = true, "its index begins anew; the application that feeds it has to do so from the beginning"
-	n.log.Warn("damaged index begun anew", "location", l, "problems", res.Problems)
-	if res.Location.Root != "" {
-		res.Hint = "its index was begun anew, and the folder scanned"
-		_, err = n.scanLocation(ctx, l, time.Time{})
-	}
-	n.committed(l)
-	return err
+func (n *Node) isQuarantined(ctx context.Context, l index.Location) bool {
+	f, err := n.file(ctx, l)
+	return err == nil && f.Quarantine != ""
 }
 
-func (v *view) check(ctx context.Context, r CheckRequest) ([]CheckResult, error) {
-	locs, err := v.st.Locations(ctx)
+func (v *view) check(ctx context.Context, r CheckRequest, one func(context.Context, index.Location, store.CheckOptions) error) ([]CheckResult, error) {
+	sits, err := v.situations(ctx)
+	if err != nil {
+		return nil, humane(err)
+	}
+	named, err := v.st.Locations(ctx)
 	if err != nil {
 		return nil, humane(err)
 	}
@@ -91,17 +73,25 @@ func (v *view) check(ctx context.Context, r CheckRequest) ([]CheckResult, error)
 		return nil, humane(err)
 	}
 	out := []CheckResult{}
-	for _, l := range locs {
+	for i := range sits {
+		l := sits[i].Location
+		if !slices.Contains(named, l) && !v.isLost(ctx, &sits[i]) {
+			continue // held by others only
+		}
 		loc := v.outline(ctx, l, heard[l])
 		if !called(&loc, r.Location) {
 			continue
 		}
 		begun := time.Now()
-		err := v.st.CheckLocation(ctx, l, store.CheckOptions{Deep: r.Deep})
+		err := one(ctx, l, store.CheckOptions{Deep: r.Deep})
 		if ctx.Err() != nil {
 			return out, ctx.Err()
 		}
-		out = append(out, checkResult(loc, err, time.Since(begun)))
+		took := time.Since(begun)
+		if f, err := v.file(ctx, l); err == nil {
+			loc.Checked = f.Checked
+		}
+		out = append(out, checkResult(loc, err, took))
 	}
 	if r.Location != "" && len(out) == 0 {
 		return nil, notFound(fmt.Sprintf("this device holds no location %q", r.Location), "peerdex locations")
@@ -116,8 +106,8 @@ func (v *view) outline(ctx context.Context, l index.Location, heard []store.Hear
 	if held, err := v.st.Held(ctx, l); err == nil {
 		loc.Entries, loc.AsOf, loc.Epoch, loc.Seq = held.Head.Count, held.Head.Time(), held.Head.Epoch.String(), held.Head.Seq
 		record = held.Raw
-	} else if len(heard) > 0 {
-		record = heard[0].Record
+	} else if newest := newestHeard(heard); newest != nil {
+		record = newest.Record
 	}
 	var rec index.Record
 	if rec.UnmarshalBinary(record) == nil {
@@ -141,13 +131,21 @@ func checkResult(loc Location, err error, took time.Duration) CheckResult {
 		return res
 	}
 	res.Problems = strings.Split(err.Error(), "\n")
+	if errors.Is(err, store.ErrNotFound) {
+		res.Problems = []string{"its index is not on this device"}
+	}
+	if q, ok := errors.AsType[*store.QuarantineError](err); ok {
+		res.Location.State, res.Problems = api.StateQuarantined, []string{q.Why}
+		res.Hint = "it is replaced when the daemon runs: peerdex up"
+		return res
+	}
 	switch {
 	case !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrNotFound):
 		res.Hint = "the file could not be read: check the disk, and try again"
-	case loc.Own && loc.Root == "":
+	case loc.Own && loc.Name == loc.ID.String(): // nothing is known of it
 		res.Hint = "index the folder anew: peerdex add FOLDER; no file of yours is touched"
 	case loc.Own:
-		res.Hint = "begin its index anew: peerdex check --deep --repair; no file of yours is touched"
+		res.Hint = "take its index back from another device, or begin it anew: peerdex check --deep --repair; no file of yours is touched"
 	default:
 		res.Hint = "fetch it again from another device: peerdex check --deep --repair"
 	}

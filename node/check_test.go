@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -67,15 +68,12 @@ func TestDamagedReplicaIsFetchedAgain(t *testing.T) {
 	laptop.damage(l, bytes.Index, "a song.ogg", "a sonG.ogg")
 	laptop.start()
 	res := laptop.checkResult(l, node.CheckRequest{Deep: true, Location: "nas:" + l.Name})
-	if res.OK || len(res.Problems) == 0 || !strings.Contains(res.Hint, "--repair") {
+	if res.OK || len(res.Problems) == 0 || res.Location.State != api.StateQuarantined || !strings.Contains(res.Hint, "fetched again") {
 		t.Fatalf("a changed name: %+v", res)
 	}
-	if res = laptop.checkResult(l, node.CheckRequest{Deep: true, Repair: true}); res.OK || !res.Repaired {
-		t.Fatalf("repair: %+v", res)
-	}
 	laptop.holds(nas, l)
-	if res = laptop.checkResult(l, node.CheckRequest{Deep: true}); !res.OK {
-		t.Fatalf("after the repair: %+v", res)
+	if res = laptop.checkResult(l, node.CheckRequest{Deep: true}); !res.OK || res.Location.Checked.IsZero() {
+		t.Fatalf("after it was fetched again: %+v", res)
 	}
 	if _, err := laptop.Check(t.Context(), node.CheckRequest{Location: "nosuch"}); code(err) != api.CodeNotFound {
 		t.Fatalf("a location that is not there: %v", err)
@@ -114,8 +112,62 @@ func TestNodeStartsBesideADamagedReplica(t *testing.T) {
 	laptop.holds(nas, l)
 }
 
-// TestDamagedOwnIndexBeginsAnew damages an index of SQLite in the owner's file, which no scan would heal: it is scanned again under a new epoch, and whoever has
-// a replica follows.
+// TestDamagedOwnIndexIsTakenBack damages the hash trees in the owner's files, which no scan would heal: of a folder, and of
+// a location that a program feeds. Both come back from the device that holds replicas, and it follows.
+func TestDamagedOwnIndexIsTakenBack(t *testing.T) {
+	nas, laptop := newDevice(t, "nas"), newDevice(t, "laptop")
+	l := nas.add(tree(t, "music/a song.ogg", "music/b.ogg"))
+	fed, err := nas.AddLocation(t.Context(), node.AddRequest{Name: "catalogue"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nas.feed(fed, these(book(1), book(2)))
+	nas.pairWith(laptop)
+	before := map[string]node.Location{}
+	for _, x := range []node.Location{l, fed} {
+		laptop.holds(nas, x)
+		before[x.Name] = nas.own(x.Name)
+	}
+	nas.stop()
+	for _, x := range []node.Location{l, fed} {
+		leaf, err := hex.DecodeString(nas.query(x.Ref(), "SELECT hex(hash) FROM tree WHERE level = 0")[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		nas.damage(x, bytes.Index, string(leaf), "no hash")
+	}
+	nas.start()
+	for _, x := range []node.Location{l, fed} {
+		eventually(t, "laptop is connected, and has said what it holds", func() bool {
+			loc := nas.own(x.Name)
+			ds, err := nas.Devices(t.Context())
+			return err == nil && ds[1].Connected && loc.State == api.StateCurrent
+		})
+		nas.knows(laptop, x)
+		res := nas.checkResult(x, node.CheckRequest{Deep: true, Repair: true, Location: x.Name})
+		if res.OK || !res.Repaired || !strings.Contains(res.Hint, "taken back from laptop") {
+			t.Fatalf("repair: %+v", res)
+		}
+		was, is := before[x.Name], nas.own(x.Name)
+		if is.Epoch == was.Epoch || is.Seq <= was.Seq || is.Entries != was.Entries || is.Root != was.Root {
+			t.Fatalf("before %+v, after %+v", was, is)
+		}
+		if res := nas.checkResult(x, node.CheckRequest{Deep: true, Location: x.Name}); !res.OK {
+			t.Fatalf("after the repair: %+v", res)
+		}
+		laptop.holds(nas, x)
+		sameRows(t, nas, laptop, x)
+	}
+	if found := laptop.find("song.ogg"); len(found) != 1 {
+		t.Fatalf("found %q", found)
+	}
+	if got := laptop.query(fed.Ref(), "SELECT CAST(attrs AS TEXT) FROM entries WHERE name = 'book 2'"); len(got) != 1 || got[0] != "attrs of 2" {
+		t.Errorf("attrs %q", got)
+	}
+}
+
+// TestDamagedOwnIndexBeginsAnew damages an index of SQLite in the owner's file. The next scan takes what it can't find by it
+// for new, and the replica gets that too. So nothing is to be had from there: the owner scans its folder under a new epoch.
 func TestDamagedOwnIndexBeginsAnew(t *testing.T) {
 	nas, laptop := newDevice(t, "nas"), newDevice(t, "laptop")
 	l := nas.add(tree(t, "music/a song.ogg", "music/b.ogg"))
@@ -125,7 +177,8 @@ func TestDamagedOwnIndexBeginsAnew(t *testing.T) {
 	nas.stop()
 	nas.damage(l, bytes.LastIndex, "a song.ogg", "a sonG.ogg")
 	nas.start()
-	if res := nas.checkResult(l, node.CheckRequest{Deep: true, Repair: true}); res.OK || !res.Repaired {
+	eventually(t, "the replica has what the scan at start found", func() bool { return len(laptop.find("song")) == 2 })
+	if res := nas.checkResult(l, node.CheckRequest{Deep: true, Repair: true}); res.OK || !res.Repaired || !strings.Contains(res.Hint, "begins anew") {
 		t.Fatalf("repair: %+v", res)
 	}
 	after := nas.own(l.Name)
@@ -136,6 +189,7 @@ func TestDamagedOwnIndexBeginsAnew(t *testing.T) {
 		t.Fatalf("after the repair: %+v", res)
 	}
 	laptop.holds(nas, l)
+	sameRows(t, nas, laptop, l)
 	if found := laptop.find("song.ogg"); len(found) != 1 {
 		t.Fatalf("found %q", found)
 	}

@@ -27,6 +27,10 @@ type (
 	Query = api.Query
 	// Hit is one entry found or listed.
 	Hit = api.Hit
+	// EntryRequest asks for one entry.
+	EntryRequest = api.EntryRequest
+	// Entry is all that is known of one entry.
+	Entry = api.Entry
 	// ListRequest asks for the entries of one folder.
 	ListRequest = api.ListRequest
 	// Listing is one page of a folder.
@@ -39,6 +43,12 @@ type (
 	CheckRequest = api.CheckRequest
 	// CheckResult is what the check of one location found.
 	CheckResult = api.CheckResult
+	// ExportRequest asks for a location, or all of a device, as a file.
+	ExportRequest = api.ExportRequest
+	// ImportResult is what became of a file.
+	ImportResult = api.ImportResult
+	// ImportedLocation is what became of one location of a file.
+	ImportedLocation = api.ImportedLocation
 	// ScanRequest scans now.
 	ScanRequest = api.ScanRequest
 	// ScanResult is what a scan found.
@@ -77,6 +87,9 @@ type Config struct {
 	MDNSInterfaces []string
 	// ScanEvery is the time between scans of a location; 0 = 1 h, negative = only when asked to.
 	ScanEvery time.Duration
+	// CheckEvery is the time after which the file of a location is read through again, to find damage, while nothing else
+	// goes on; 0 = a week, negative = only when asked to, and where damage was met.
+	CheckEvery time.Duration
 	// ConfirmAfter is the time after which a scan that held back deletions is repeated; 0 = 1 min.
 	ConfirmAfter time.Duration
 	// InviteTTL is how long an invite stays open; 0 = 10 min.

@@ -84,7 +84,7 @@ func TestSnapshotOnAFullDisk(t *testing.T) {
 		}
 	})
 	nas := newDevice(t, "nas")
-	l := nas.feed("big", 20_000)
+	l := nas.filled("big", 20_000)
 	d := &device{t: t, cfg: node.Config{Dir: filepath.Join(disk, "data"), DeviceName: "laptop", Reach: "loopback"}}
 	d.start()
 	t.Cleanup(func() { d.stop(); d.check() })

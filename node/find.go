@@ -4,23 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/store"
-	"github.com/peerdex/peerdex/store/query"
 )
-
-// displayRoot is the path under which a location's entries are shown: its root, or its name for one without a folder.
-func displayRoot(rec *index.Record) string {
-	if rec.Root == "" {
-		return "/" + rec.Name
-	}
-	return rec.Root
-}
 
 func joinPath(root, rel string) string {
 	switch {
@@ -49,91 +39,6 @@ func hit(device string, l index.Location, asOf time.Time, path string, e *index.
 	}
 }
 
-// Search yields what a query finds on all devices, location by location: own ones first, then by device.
-func (v *view) Search(ctx context.Context, q Query) iter.Seq2[Hit, error] {
-	return func(yield func(Hit, error) bool) {
-		if err := v.search(ctx, q, yield); err != nil {
-			yield(Hit{}, humane(err))
-		}
-	}
-}
-
-// errStop says that whoever reads has enough.
-var errStop = errors.New("stop")
-
-func (v *view) search(ctx context.Context, q Query, yield func(Hit, error) bool) error {
-	if q.Limit < 0 {
-		return usage("the limit is negative", "", "leave it out, or give a number of hits")
-	}
-	parsed, err := query.Fields{Text: q.Text, Ext: q.Ext, Size: q.Size, Modified: q.Modified, Type: q.Type, On: q.On}.Parse(time.Now())
-	if err != nil {
-		return err
-	}
-	for _, name := range parsed.Devices() {
-		if _, err := v.findDevice(name); err != nil {
-			return err
-		}
-	}
-	locs, err := v.st.Locations(ctx)
-	if err != nil {
-		return err
-	}
-	slices.SortStableFunc(locs, v.byDevice)
-	left := q.Limit
-	var broken error // told at the end: the other locations are searched all the same
-	for _, l := range locs {
-		m, ok := v.lib.member(l.Owner)
-		if !ok || !parsed.MatchesDevice(m.Name, l.Owner.Short(), l.Owner.String()) {
-			continue
-		}
-		err := v.searchLocation(ctx, l, m.Name, parsed, func(h Hit) bool {
-			if !yield(h, nil) {
-				return false
-			}
-			left--
-			return left != 0
-		})
-		switch {
-		case errors.Is(err, errStop):
-			return nil
-		case damaged(err):
-			broken = errors.Join(broken, fmt.Errorf("location of %s: %w", m.Name, err))
-		case err != nil && !errors.Is(err, store.ErrNotFound): // gone meanwhile
-			return err
-		}
-	}
-	return broken
-}
-
-// byDevice orders locations: own ones first, then by the name of their device.
-func (v *view) byDevice(a, b index.Location) int {
-	self := v.st.Self()
-	if (a.Owner == self) != (b.Owner == self) {
-		if a.Owner == self {
-			return -1
-		}
-		return 1
-	}
-	return strings.Compare(v.lib.name(a.Owner), v.lib.name(b.Owner))
-}
-
-func (v *view) searchLocation(ctx context.Context, l index.Location, device string, q query.Query, yield func(Hit) bool) error {
-	held, err := v.st.Held(ctx, l)
-	if err != nil {
-		return err
-	}
-	root := displayRoot(&held.Record)
-	for f, err := range v.st.Search(ctx, l, q) {
-		if err != nil {
-			return err
-		}
-		if !yield(hit(device, l, held.Head.Time(), joinPath(root, f.Path), &f.Entry)) {
-			return errStop
-		}
-	}
-	return nil
-}
-
 // List reads one page of a folder of a device. The path "" or "/" lists the roots of its locations, unless "/" is
 // itself a location's root.
 func (v *view) List(ctx context.Context, r ListRequest) (Listing, error) {
@@ -151,45 +56,113 @@ func (v *view) List(ctx context.Context, r ListRequest) (Listing, error) {
 func (v *view) list(ctx context.Context, d *Device, r ListRequest) (Listing, error) {
 	path := cleanPath(r.Path)
 	out := Listing{Device: d.Name, Path: path, Entries: []Hit{}}
-	locs, err := v.st.Locations(ctx)
-	if err != nil {
+	l, root, rel, err := v.place(ctx, d, path)
+	if err == nil {
+		return v.listFolder(ctx, d, l, root, rel, r)
+	}
+	if path != "/" {
 		return out, err
 	}
-	var roots []Hit
-	var shown []string
+	err = v.eachLocation(ctx, d, func(l index.Location, held *store.Held) error {
+		e, err := v.st.Entry(ctx, l, index.RootID)
+		if err != nil {
+			return err
+		}
+		out.Entries = append(out.Entries, hit(d.Name, l, held.Head.Time(), held.Record.Base(), &e))
+		return nil
+	})
+	slices.SortFunc(out.Entries, func(a, b Hit) int { return strings.Compare(a.Path, b.Path) })
+	return out, err
+}
+
+// eachLocation calls f for what is held of a device, but not for what is damaged or gone.
+func (v *view) eachLocation(ctx context.Context, d *Device, f func(index.Location, *store.Held) error) error {
+	locs, err := v.st.Locations(ctx)
+	if err != nil {
+		return err
+	}
 	for _, l := range locs {
 		if l.Owner != d.ID {
 			continue
 		}
 		held, err := v.st.Held(ctx, l)
+		if err == nil {
+			err = f(l, &held)
+		}
 		if damaged(err) || errors.Is(err, store.ErrNotFound) {
 			v.warn("a location can't be listed", l, err)
 			continue
 		}
 		if err != nil {
-			return out, err
+			return err
 		}
-		root := displayRoot(&held.Record)
-		shown = append(shown, d.Name+":"+root)
-		if rel, ok := below(root, path); ok {
-			return v.listFolder(ctx, d, l, root, rel, r)
-		}
-		e, err := v.st.Entry(ctx, l, index.RootID)
-		if err != nil {
-			return out, err
-		}
-		roots = append(roots, hit(d.Name, l, held.Head.Time(), root, &e))
 	}
-	if path == "/" {
-		slices.SortFunc(roots, func(a, b Hit) int { return strings.Compare(a.Path, b.Path) })
-		out.Entries = append(out.Entries, roots...)
-		return out, nil
+	return nil
+}
+
+// place finds the location of a path, and the path relative to its root.
+func (v *view) place(ctx context.Context, d *Device, path string) (at index.Location, root, rel string, err error) {
+	var shown []string
+	found := false
+	err = v.eachLocation(ctx, d, func(l index.Location, held *store.Held) error {
+		base := held.Record.Base()
+		shown = append(shown, d.Name+":"+base)
+		if r, ok := below(base, path); ok && !found {
+			at, root, rel, found = l, base, r, true
+		}
+		return nil
+	})
+	if found || err != nil {
+		return at, root, rel, err
+	}
+	if err := v.damagedOf(ctx, d); err != nil { // it may be there
+		return at, "", "", err
 	}
 	hint := d.Name + " has no locations that this device knows"
 	if len(shown) > 0 {
 		hint = "it has: " + strings.Join(shown, ", ")
 	}
-	return out, notFound(fmt.Sprintf("%s:%s is in no location", d.Name, path), hint)
+	return at, "", "", notFound(fmt.Sprintf("%s:%s is in no location", d.Name, path), hint)
+}
+
+// Entry reads one entry of a device.
+func (v *view) Entry(ctx context.Context, r EntryRequest) (Entry, error) {
+	e, err := v.entry(ctx, r)
+	return e, humane(err)
+}
+
+func (v *view) entry(ctx context.Context, r EntryRequest) (Entry, error) {
+	l, rel := index.Location{Owner: r.Owner, ID: r.Location}, ""
+	if r.EntryID < 0 {
+		return Entry{}, usage("entries are numbered from 1 up", "", "")
+	}
+	missing := notFound(fmt.Sprintf("there is no entry %d in that location", r.EntryID), "it may have been deleted: search for it by name")
+	if r.EntryID == 0 {
+		d, err := v.findDevice(r.Device)
+		if err != nil {
+			return Entry{}, err
+		}
+		path := cleanPath(r.Path)
+		var root string
+		if l, root, rel, err = v.place(ctx, &d, path); err != nil {
+			return Entry{}, err
+		}
+		missing = notFound(fmt.Sprintf("%s:%s is not in the index", d.Name, path), "peerdex ls "+d.Name+":"+root)
+	}
+	if _, ok := v.lib.member(l.Owner); !ok {
+		return Entry{}, missing
+	}
+	f, children, err := v.st.Get(ctx, l, r.EntryID, rel)
+	if errors.Is(err, store.ErrNotFound) {
+		return Entry{}, missing
+	}
+	if err != nil {
+		return Entry{}, err
+	}
+	return Entry{
+		Hit:          hit(v.lib.name(l.Owner), l, f.In.Head.Time(), f.Path, &f.Entry),
+		LocationName: f.In.Record.Name, Children: children, Hash: f.Entry.Hash, Attrs: f.Entry.Attrs, Seq: f.Entry.Seq,
+	}, nil
 }
 
 // below returns path relative to root if it is root or below it.
@@ -205,10 +178,12 @@ func (v *view) listFolder(ctx context.Context, d *Device, l index.Location, root
 	path := joinPath(root, rel)
 	out := Listing{Device: d.Name, Path: path, Entries: []Hit{}}
 	got, err := v.st.List(ctx, l, rel, r.After, r.Limit)
-	if errors.Is(err, store.ErrNotFound) {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
 		return out, notFound(fmt.Sprintf("%s:%s is not in the index", d.Name, path), "peerdex ls "+d.Name+":"+root)
-	}
-	if err != nil {
+	case errors.Is(err, index.ErrInvalid):
+		return out, explain(usage("the page to go on from can't be read", "", "begin with the first page"), err)
+	case err != nil:
 		return out, err
 	}
 	out.AsOf = got.Head.Time()
@@ -220,8 +195,6 @@ func (v *view) listFolder(ctx context.Context, d *Device, l index.Location, root
 		e := &got.Entries[i]
 		out.Entries = append(out.Entries, hit(d.Name, l, out.AsOf, joinPath(path, e.Name), e))
 	}
-	if got.More {
-		out.Next = got.Entries[len(got.Entries)-1].Name
-	}
+	out.Next = got.Next
 	return out, nil
 }

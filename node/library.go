@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -44,7 +45,10 @@ func openLibrary(ctx context.Context, st *store.Store, name string) (*library, e
 	if len(kept.Records) == 0 {
 		return lib, nil
 	}
-	return lib, lib.set(kept)
+	if err := lib.set(kept); err != nil {
+		return nil, &store.NodeDBError{Path: filepath.Join(st.Dir(), "node.db"), Err: err}
+	}
+	return lib, nil
 }
 
 func newLibrary(st *store.Store, name string) (store.Library, error) {
@@ -111,8 +115,12 @@ func (l *library) add(ctx context.Context, records []membership.Record) ([]membe
 	return fresh, nil
 }
 
-// admit takes a device in: a signed ADD under a name no other member has.
-func (l *library) admit(ctx context.Context, d index.DeviceID, name string) (membership.Member, error) {
+// admit takes a device in: a signed ADD under a name no other member has. One that is a member already, since it lost its
+// data but not its key, stays what it is; fresh is false then.
+func (l *library) admit(ctx context.Context, d index.DeviceID, name string) (m membership.Member, fresh bool, err error) {
+	if m, ok := l.member(d); ok {
+		return m, false, nil
+	}
 	l.mu.RLock()
 	taken := func(s string) bool {
 		for _, m := range l.state.Members() {
@@ -126,13 +134,13 @@ func (l *library) admit(ctx context.Context, d index.DeviceID, name string) (mem
 	r, err := membership.NewAdd(l.st.Identity(), l.state.Library, l.records, d, name, time.Now())
 	l.mu.RUnlock()
 	if err != nil {
-		return membership.Member{}, err
+		return membership.Member{}, false, err
 	}
 	if _, err := l.add(ctx, []membership.Record{r}); err != nil {
-		return membership.Member{}, err
+		return membership.Member{}, false, err
 	}
-	m, _ := l.member(d)
-	return m, nil
+	m, _ = l.member(d)
+	return m, true, nil
 }
 
 // snapshot returns what a newcomer needs.

@@ -97,9 +97,19 @@ func (v *live) scanFailed(l index.Location) string {
 func (v *live) syncing(l index.Location) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	_, fetch := v.moving[movement{l, api.PhaseFetch}]
-	_, prove := v.moving[movement{l, api.PhaseProve}]
-	return fetch || prove
+	for _, phase := range []string{api.PhaseFetch, api.PhaseProve, api.PhaseImport} {
+		if _, ok := v.moving[movement{l, phase}]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// provider is the device from which a location is being fetched.
+func (v *live) provider(l index.Location) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.moving[movement{l, api.PhaseFetch}].Provider
 }
 
 // status adds what a running node knows of itself.

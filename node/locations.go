@@ -100,11 +100,14 @@ func (n *Node) checkFolder(ctx context.Context, path string) (string, error) {
 		if !scannable(&l) {
 			continue
 		}
+		if l.Root == root && lost(&l) {
+			return "", unavailable(&l)
+		}
 		if l.Root == root {
 			return "", conflict(path+" is indexed already", "it is the location "+l.Name, "peerdex scan "+l.Name)
 		}
 		if _, inside := below(l.Root, root); inside {
-			return "", conflict(path+" is indexed already", "it is inside the location "+l.Name+" ("+l.Root+")", "nothing needs to be done; to search only there, add a word of its path")
+			return "", conflict(path+" is indexed already", "it is inside the location "+l.Name+" ("+l.Root+")", "nothing needs to be done; to search only there: peerdex find path:"+path+" WORD")
 		}
 		if _, outside := below(root, l.Root); outside {
 			return "", conflict(path+" holds a folder that is indexed already", "the location "+l.Name+" ("+l.Root+") is inside it", "remove that one first: peerdex rm "+l.Name)
@@ -122,6 +125,24 @@ func (n *Node) RemoveLocation(ctx context.Context, r RemoveRequest) (Location, e
 	if err != nil {
 		return Location{}, err
 	}
+	state := index.Retired
+	if r.Keep {
+		state = index.Archived
+	}
+	if lost(&loc) {
+		if r.Keep {
+			return Location{}, unavailable(&loc)
+		}
+		// What says that it was removed has to be signed in some file.
+		if err := n.beginAnew(ctx, loc.Ref()); err != nil {
+			return Location{}, humane(err)
+		}
+	}
+	return n.remove(ctx, loc, state)
+}
+
+// remove signs that an own location was removed, and drops its file unless it is kept as it was. Call with change held.
+func (n *Node) remove(ctx context.Context, loc Location, state index.RetiredState) (Location, error) {
 	l := loc.Ref()
 	// A scan under way is ended, and none can begin before the record says retired.
 	_, release, err := n.work.take(ctx, l)
@@ -129,23 +150,11 @@ func (n *Node) RemoveLocation(ctx context.Context, r RemoveRequest) (Location, e
 		return Location{}, err
 	}
 	defer release()
-	state := index.Retired
-	if r.Keep {
-		state = index.Archived
-	}
 	if _, err = n.st.SetRecord(ctx, l, func(rec *index.Record) { rec.Retired = state }); err != nil {
 		return Location{}, humane(err)
 	}
-	if !r.Keep {
-		held, err := n.st.Held(ctx, l)
-		if err != nil {
-			return Location{}, humane(err)
-		}
-		err = n.st.SetHeard(ctx, store.Heard{Device: n.st.Self(), Head: held.Head, Record: held.Raw, At: time.Now()})
-		if err == nil {
-			err = n.st.Drop(ctx, l)
-		}
-		if err != nil {
+	if state == index.Retired {
+		if err := n.st.Drop(ctx, l); err != nil { // its last head stays known: see store.SetRecord
 			return Location{}, humane(err)
 		}
 		loc.State, loc.Detail = api.StateRetired, ""
@@ -162,6 +171,9 @@ func (n *Node) RemoveLocation(ctx context.Context, r RemoveRequest) (Location, e
 // so. If it ends with an error, the chunks before it stay. See [index.Change] for how a change names its entry.
 func (n *Node) Commit(ctx context.Context, l index.Location, changes iter.Seq2[index.Change, error]) (store.CommitResult, error) {
 	held, err := n.st.Held(ctx, l)
+	if loc, lerr := n.byRef(ctx, l); err != nil && lerr == nil && lost(&loc) {
+		return store.CommitResult{}, explain(unavailable(&loc), err)
+	}
 	if errors.Is(err, store.ErrNotFound) || l.Owner != n.st.Self() {
 		return store.CommitResult{}, notFound("no such location on this device", "add it first")
 	}

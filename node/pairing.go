@@ -32,17 +32,21 @@ type admitter struct{ n *Node }
 
 var _ pair.Admitter = admitter{}
 
-// Admit signs the newcomer's ADD and returns what it needs.
+// Admit signs the newcomer's ADD, unless it is a member already, and returns what it needs.
 func (a admitter) Admit(ctx context.Context, d index.DeviceID, h pair.Hello) (pair.Admission, error) {
 	n := a.n
 	n.change.Lock()
 	defer n.change.Unlock()
-	m, err := n.lib.admit(ctx, d, h.Name)
+	m, fresh, err := n.lib.admit(ctx, d, h.Name)
 	if err != nil {
 		return pair.Admission{}, fmt.Errorf("admit %s: %w", d.Short(), err)
 	}
-	n.log.Info("device joined", "name", m.Name, "id", d)
-	n.welcome([]membership.Member{m})
+	if fresh {
+		n.log.Info("device joined", "name", m.Name, "id", d)
+		n.welcome([]membership.Member{m})
+	} else {
+		n.log.Info("a member was paired again", "name", m.Name, "id", d)
+	}
 	return pair.Admission{Library: n.lib.id(), Records: n.lib.encoded(), Secret: n.lib.snapshot().Secret}, nil
 }
 
@@ -126,7 +130,7 @@ func (n *Node) Join(ctx context.Context, r JoinRequest) (JoinResult, error) {
 	}
 	n.keeper.Kick()
 	n.mdns.Refresh()
-	n.spawn(func() { n.talk(p) })
+	n.spawn(n.everyone) // those too that knew this device before, and were refused until now
 	out := JoinResult{Inviter: n.lib.device(t.Inviter)}
 	out.Devices, err = n.Devices(ctx)
 	return out, err

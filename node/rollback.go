@@ -19,27 +19,51 @@ const (
 	twinSetting   = "twin/"         // 1: nothing of it is published any more
 )
 
-// hearOwn looks at a head of one of our own locations. One that we don't have means that this device was restored
-// from a backup, or that its twin signs too: seqs that we would give were given. So a new epoch begins, above all that
-// was heard, and the folder is scanned again. A second time within a day nothing is published until a person decides.
-func (n *Node) hearOwn(ctx context.Context, heard index.SignedHead) error {
+// hearOwn looks at a head of one of our own locations that was recorded. One that we don't have means that this device was
+// restored from a backup, or that its twin signs too: seqs that we would give were given. So a new epoch begins, above all
+// that was heard, and the folder is scanned again. A second time within a day nothing is published until a person decides.
+// One that says that we removed the location is obeyed, whenever we said so.
+func (n *Node) hearOwn(ctx context.Context, heard index.SignedHead, rec *index.Record) error {
 	n.own.Lock() // several devices may say the same at once; the first is enough
 	defer n.own.Unlock()
 	l := heard.Location
 	held, err := n.st.Held(ctx, l)
 	if errors.Is(err, store.ErrNotFound) || damaged(err) {
-		return nil // removed, or nothing to compare with
+		return nil // removed, or lost: the syncer looks whether it can be taken back
 	}
 	if err != nil {
 		return err
 	}
 	unknown, err := n.st.Unknown(ctx, &heard.Head)
-	if err != nil || !unknown {
+	if err != nil {
 		return err
 	}
-	if n.isTwin(ctx, l) {
-		return nil
+	if unknown && !n.isTwin(ctx, l) {
+		err = n.outdo(ctx, heard, &held)
 	}
+	removed := rec.Retired == index.Retired || rec.Retired == index.Archived && held.Record.Retired == index.Active
+	if err != nil || !removed {
+		return err
+	}
+	return n.removeAgain(ctx, l, rec.Retired)
+}
+
+// removeAgain removes an own location that this device removed in a time that it forgot.
+func (n *Node) removeAgain(ctx context.Context, l index.Location, state index.RetiredState) error {
+	n.change.Lock()
+	defer n.change.Unlock()
+	loc, err := n.byRef(ctx, l)
+	if err != nil {
+		return err
+	}
+	n.log.Warn("another device knows that this location was removed: so it is", "location", loc.Name)
+	_, err = n.remove(ctx, loc, state)
+	return err
+}
+
+// outdo begins a new epoch above a head of ours that we don't have.
+func (n *Node) outdo(ctx context.Context, heard index.SignedHead, held *store.Held) error {
+	l := heard.Location
 	last, err := n.st.Setting(ctx, raisedSetting+l.ID.String())
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
@@ -62,11 +86,7 @@ func (n *Node) hearOwn(ctx context.Context, heard index.SignedHead) error {
 		return err
 	}
 	n.committed(l)
-	n.spawn(func() {
-		if _, err := n.scanLocation(n.ctx, l, time.Time{}); err != nil && held.Record.Root != "" && n.ctx.Err() == nil {
-			n.log.Error("scan", "location", held.Record.Name, "error", err)
-		}
-	})
+	n.scanSoon(l)
 	return nil
 }
 

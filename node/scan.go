@@ -40,11 +40,14 @@ func (n *Node) Scan(ctx context.Context, r ScanRequest) ([]ScanResult, error) {
 		if loc.State == api.StateArchived {
 			return nil, usage(loc.Name+" is not scanned any more", "it was removed and is kept as it was", "")
 		}
+		if lost(&loc) {
+			return nil, unavailable(&loc)
+		}
 		locs = []Location{loc}
 	}
 	out := []ScanResult{}
 	for _, l := range locs {
-		if !scannable(&l) {
+		if !scannable(&l) || lost(&l) {
 			continue
 		}
 		res, err := n.scanLocation(ctx, l.Ref(), time.Time{})
@@ -290,11 +293,11 @@ func (n *Node) scanDue(ctx context.Context, start time.Time, due map[index.Locat
 	}
 	var next time.Time
 	for _, l := range locs {
-		if !scannable(&l) {
+		if !scannable(&l) || lost(&l) && !n.begunAnew(ctx, &l) {
 			continue
 		}
 		at, seen := due[l.Ref()]
-		if !seen || !at.IsZero() && !time.Now().Before(at) {
+		if soon := n.losses.takeScan(l.Ref()); soon || !seen || !at.IsZero() && !time.Now().Before(at) {
 			since := start
 			if seen {
 				since = time.Now()
@@ -307,6 +310,21 @@ func (n *Node) scanDue(ctx context.Context, start time.Time, due map[index.Locat
 		}
 	}
 	return next
+}
+
+// begunAnew begins a lost location anew if nobody can have a replica of it, and reports whether it did.
+func (n *Node) begunAnew(ctx context.Context, l *Location) bool {
+	if l.State != api.StateLost || !n.nobodyHolds(ctx, l.Ref()) {
+		return false
+	}
+	err := n.beginAnew(ctx, l.Ref())
+	if err != nil && ctx.Err() == nil {
+		n.log.Error("begin a lost index anew", "location", l.Name, "error", err)
+	}
+	if err == nil {
+		n.scanSoon(l.Ref())
+	}
+	return err == nil
 }
 
 // scanOnce scans a location, unless somebody did since, and returns when to do it again.

@@ -27,50 +27,28 @@ var _ snapshot.Source = snapshots{}
 
 // Snapshot opens the snapshot asked for, or one of the present state.
 func (s snapshots) Snapshot(ctx context.Context, r snapshot.Request) (snapshot.Snapshot, error) {
-	st := s.n.st
-	held, err := st.Held(ctx, r.Location)
-	if errors.Is(err, store.ErrNotFound) || err == nil && held.Head.Library != r.Library {
-		return nil, snapshot.ErrNoReplica
+	end := s.n.activity.Begin()
+	snap, err := s.open(ctx, &r)
+	if errors.Is(err, store.ErrBusy) {
+		err = wire.Refusal{Err: fmt.Errorf("%w: %w", wire.ErrBusy, err), RetryAfter: snapshotRetry}
 	}
 	if err != nil {
+		end()
 		return nil, err
 	}
-	own := r.Location.Owner == st.Self()
-	if own && s.n.isTwin(ctx, r.Location) {
-		return nil, snapshot.ErrNoReplica
-	}
-	snap, err := s.open(ctx, &r, held.Head.Epoch)
-	switch {
-	case errors.Is(err, store.ErrNotFound): // dropped meanwhile
-		return nil, snapshot.ErrNoReplica
-	case errors.Is(err, store.ErrBusy):
-		return nil, wire.Refusal{Err: fmt.Errorf("%w: %w", wire.ErrBusy, err), RetryAfter: snapshotRetry}
-	case err != nil:
-		return nil, err
-	}
-	id, err := snapshot.ParseFileID(snap.ID)
-	if err == nil && own {
-		err = st.Publish(ctx, &snap.Head.Head)
-	}
-	if err != nil {
-		return nil, errors.Join(err, snap.Close())
-	}
-	return served{Snapshot: snap, file: id}, nil
+	return served{snap, end}, nil
 }
 
-func (s snapshots) open(ctx context.Context, r *snapshot.Request, e index.Epoch) (*store.Snapshot, error) {
-	if r.File != (snapshot.FileID{}) {
-		snap, err := s.n.st.OpenSnapshot(r.File.String())
-		if err == nil {
-			h := &snap.Head
-			if h.Location == r.Location && h.Library == r.Library && h.Epoch == e && r.Variants.Has(snapshot.Variant(snap.Variant)) {
-				return snap, nil
-			}
-			err = snap.Close()
-		}
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return nil, err
-		}
+func (s snapshots) open(ctx context.Context, r *snapshot.Request) (*store.Snapshot, error) {
+	held, err := s.n.st.Held(ctx, r.Location)
+	if err == nil && held.Head.Library != r.Library {
+		err = store.ErrNotFound
+	}
+	if err := source(s).serve(ctx, r.Location, &held.Head.Head, err); err != nil {
+		return nil, err
+	}
+	if snap, err := s.again(r, held.Head.Epoch); snap != nil || err != nil {
+		return snap, err
 	}
 	v := store.Compact
 	if r.Variants.Has(snapshot.Native) {
@@ -81,18 +59,54 @@ func (s snapshots) open(ctx context.Context, r *snapshot.Request, e index.Epoch)
 			v = store.Compact
 		}
 	}
-	return s.n.st.Export(ctx, r.Location, v)
+	snap, err := s.n.st.Export(ctx, r.Location, v)
+	if err == nil {
+		held.Head = snap.Head
+	}
+	if err := source(s).serve(ctx, r.Location, &held.Head.Head, err); err != nil {
+		if snap != nil {
+			err = errors.Join(err, snap.Close())
+		}
+		return nil, err
+	}
+	return snap, nil
+}
+
+// again opens the file of a transfer that goes on; nil if it is of no use any more.
+func (s snapshots) again(r *snapshot.Request, e index.Epoch) (*store.Snapshot, error) {
+	if r.File == (snapshot.FileID{}) {
+		return nil, nil
+	}
+	snap, err := s.n.st.OpenSnapshot(r.File.String())
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	h := &snap.Head
+	if h.Location == r.Location && h.Library == r.Library && h.Epoch == e && r.Variants.Has(snapshot.Variant(snap.Variant)) {
+		return snap, nil
+	}
+	return nil, snap.Close()
 }
 
 // served is a snapshot of the store, as the protocol wants it.
 type served struct {
 	*store.Snapshot
-	file snapshot.FileID
+	end func()
 }
 
 // Offer says what it is.
 func (s served) Offer() snapshot.Offer {
-	return snapshot.Offer{File: s.file, Variant: snapshot.Variant(s.Variant), Size: s.Size, Head: s.Head, Record: s.Record}
+	id, _ := snapshot.ParseFileID(s.ID) // the store makes them of this form
+	return snapshot.Offer{File: id, Variant: snapshot.Variant(s.Variant), Size: s.Size, Head: s.Head, Record: s.Record}
+}
+
+// Close lets go of it.
+func (s served) Close() error {
+	s.end()
+	return s.Snapshot.Close()
 }
 
 // opener opens a stream of a protocol to a device that is connected.

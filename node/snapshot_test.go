@@ -2,8 +2,8 @@ package node_test
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
+	"iter"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -13,82 +13,44 @@ import (
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/node"
 	"github.com/peerdex/peerdex/node/api"
-	"github.com/peerdex/peerdex/store"
 )
 
-// feed makes a location of so many entries, its root included, and with some of them deleted again.
-func (d *device) feed(name string, entries int) node.Location {
+// filled makes a location of so many entries, its root included.
+func (d *device) filled(name string, entries int) node.Location {
 	d.t.Helper()
 	l, err := d.AddLocation(d.t.Context(), node.AddRequest{Name: name})
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	d.put(l, 0, entries-1)
+	d.feed(l, files(0, entries-1))
 	return d.own(name)
 }
 
-// put puts files into a location that is fed.
-func (d *device) put(l node.Location, from, to int) {
-	d.t.Helper()
-	_, err := d.Commit(d.t.Context(), l.Ref(), func(yield func(index.Change, error) bool) {
+// files are files to be put into a location that is fed.
+func files(from, to int) iter.Seq2[index.Change, error] {
+	return func(yield func(index.Change, error) bool) {
 		for i := from; i < to; i++ {
 			e := index.Entry{Kind: index.KindFile, Size: int64(i), MTime: int64(i) * 1_000_003, Mode: 0o644, Attrs: []byte{byte(i)}}
 			if !yield(index.Change{Op: index.Put, Path: fmt.Sprintf("file %d.txt", i), Entry: e}, nil) {
 				return
 			}
 		}
-	})
-	if err != nil {
-		d.t.Fatal(err)
 	}
 }
 
-// dump reads all rows of a location past our own code.
-func (d *device) dump(l node.Location) (rows []string, head index.SignedHead) {
-	d.t.Helper()
-	st, err := store.OpenReadOnly(d.cfg.Dir)
-	if err != nil {
-		d.t.Fatal(err)
+// less deletes one of the files.
+func less(i int) iter.Seq2[index.Change, error] {
+	return func(yield func(index.Change, error) bool) {
+		yield(index.Change{Op: index.Delete, Path: fmt.Sprintf("file %d.txt", i)}, nil)
 	}
-	defer st.Close()
-	held, err := st.Held(d.t.Context(), l.Ref())
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	path, err := st.LocationFile(d.t.Context(), l.Ref())
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	db, err := sql.Open("sqlite3", "file:"+path+"?mode=ro")
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	defer db.Close()
-	q, err := db.Query("SELECT id||'|'||parent||'|'||hex(name)||'|'||kind||'|'||size||'|'||mtime||'|'||mode||'|'||quote(hash)||'|'||quote(attrs)||'|'||seq FROM entries ORDER BY id")
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	defer q.Close()
-	for q.Next() {
-		var s string
-		if err := q.Scan(&s); err != nil {
-			d.t.Fatal(err)
-		}
-		rows = append(rows, s)
-	}
-	if err := q.Err(); err != nil {
-		d.t.Fatal(err)
-	}
-	return rows, held.Head
 }
 
 // same checks that two devices hold the same rows under the same head.
 func (d *device) same(owner *device, l node.Location) {
 	d.t.Helper()
-	want, wantHead := owner.dump(l)
-	got, gotHead := d.dump(l)
-	if gotHead != wantHead || !slices.Equal(got, want) || int64(len(got)) != gotHead.Count {
-		d.t.Errorf("%s: %s has %d rows at %v, %s has %d at %v", l.Name, d.cfg.DeviceName, len(got), gotHead.Head, owner.cfg.DeviceName, len(want), wantHead.Head)
+	want, got := owner.rows(l), d.rows(l)
+	if x, y := owner.query(l.Ref(), "SELECT hex(head) FROM meta"), d.query(l.Ref(), "SELECT hex(head) FROM meta"); !slices.Equal(x, y) || !slices.Equal(got, want) {
+		d.t.Errorf("%s: %s has %d rows at %v, %s has %d at %v", l.Name, d.cfg.DeviceName, len(got), x, owner.cfg.DeviceName, len(want), y)
 	}
 }
 
@@ -116,7 +78,7 @@ func TestFirstSync(t *testing.T) {
 	nas := newDevice(t, "nas")
 	var locs []node.Location
 	for _, n := range []int{1, 2, 9_999, 10_000, 20_000} {
-		locs = append(locs, nas.feed(fmt.Sprint(n), n))
+		locs = append(locs, nas.filled(fmt.Sprint(n), n))
 	}
 	var all []*device
 	for strategy, want := range map[string][2]string{
@@ -143,12 +105,8 @@ func TestFirstSync(t *testing.T) {
 		}
 	}
 	// What changes afterwards comes by delta, whatever way the first came.
-	nas.put(locs[4], 20_000, 20_010)
-	if _, err := nas.Commit(t.Context(), locs[4].Ref(), func(yield func(index.Change, error) bool) {
-		yield(index.Change{Op: index.Delete, Path: "file 7.txt"}, nil)
-	}); err != nil {
-		t.Fatal(err)
-	}
+	nas.feed(locs[4], files(20_000, 20_010))
+	nas.feed(locs[4], less(7))
 	for _, d := range all {
 		d.holds(nas, locs[4])
 		d.same(nas, locs[4])
@@ -159,19 +117,15 @@ func TestFirstSync(t *testing.T) {
 // meet the owner, while the owner goes on.
 func TestTakersOfOneSnapshot(t *testing.T) {
 	nas, laptop, phone, tablet := newDevice(t, "nas"), newDevice(t, "laptop"), newDevice(t, "phone"), newDevice(t, "tablet")
-	l := nas.feed("big", 20_000)
+	l := nas.filled("big", 20_000)
 	nas.pairWith(laptop)
 	nas.pairWith(phone)
 	for _, d := range []*device{laptop, phone} {
 		d.holds(nas, l)
 		d.same(nas, l)
 	}
-	nas.put(l, 20_000, 20_010)
-	if _, err := nas.Commit(t.Context(), l.Ref(), func(yield func(index.Change, error) bool) {
-		yield(index.Change{Op: index.Delete, Path: "file 7.txt"}, nil)
-	}); err != nil {
-		t.Fatal(err)
-	}
+	nas.feed(l, files(20_000, 20_010))
+	nas.feed(l, less(7))
 	laptop.holds(nas, l)
 	laptop.same(nas, l)
 	nas.stop()
@@ -196,12 +150,12 @@ func TestTakersOfOneSnapshot(t *testing.T) {
 // TestOwnerCommitsDuringASnapshot commits all the time while another device syncs for the first time.
 func TestOwnerCommitsDuringASnapshot(t *testing.T) {
 	nas, laptop := newDevice(t, "nas"), newDevice(t, "laptop")
-	l := nas.feed("busy", 30_000)
+	l := nas.filled("busy", 30_000)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for i := 30_000; ctx.Err() == nil; i += 10 {
-			nas.put(l, i, i+10)
+			nas.feed(l, files(i, i+10))
 			select {
 			case <-ctx.Done():
 			case <-time.After(5 * time.Millisecond):
@@ -221,7 +175,7 @@ func TestSyncIsResumedAfterRestarts(t *testing.T) {
 	nas, laptop := newDevice(t, "nas"), newDevice(t, "laptop")
 	nas.pairWith(laptop)
 	laptop.stop()
-	l := nas.feed("big", 60_000)
+	l := nas.filled("big", 60_000)
 	for i := range 6 {
 		laptop.start()
 		eventually(t, "something comes, or all is there", func() bool {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,9 +78,12 @@ func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
 		case err == nil:
 			s.Held, record = &held.Head, held.Raw
 		case damaged(err): // as if there were none: a replica is fetched anew
-			v.warn("a location's file is damaged", l, err)
+			s.Damaged = true
 		case !errors.Is(err, store.ErrNotFound):
 			return nil, err
+		}
+		if v.live != nil {
+			s.Unproved = v.live.n.syncer.Unproved(l)
 		}
 		for _, h := range heard[l] {
 			reachable := v.live != nil && v.live.connected(h.Device)
@@ -98,9 +102,30 @@ func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
 		if err := rec.UnmarshalBinary(record); err == nil {
 			s.Retired = rec.Retired
 		}
+		if slices.ContainsFunc(heard[l], retired) { // for ever, also if its owner forgot it since
+			s.Retired = index.Retired
+		}
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// retired reports whether a head heard says that its owner removed the location.
+func retired(h store.Heard) bool {
+	var rec index.Record
+	return rec.UnmarshalBinary(h.Record) == nil && rec.Retired == index.Retired
+}
+
+// newestHeard is the one of the heads of one location that its owner signed last; nil if there is none.
+func newestHeard(heard []store.Heard) *store.Heard {
+	var best *store.Heard
+	for i := range heard {
+		h := &heard[i]
+		if best == nil || cmp.Or(cmp.Compare(h.Head.Epoch.Counter, best.Head.Epoch.Counter), cmp.Compare(h.Head.Seq, best.Head.Seq)) > 0 {
+			best = h
+		}
+	}
+	return best
 }
 
 // Locations lists what is known of all locations, own ones first, then by device and name.
@@ -113,12 +138,24 @@ func (v *view) Locations(ctx context.Context) ([]Location, error) {
 	if err != nil {
 		return nil, humane(err)
 	}
+	files, err := v.st.Files(ctx)
+	if err != nil {
+		return nil, humane(err)
+	}
+	checked := map[index.Location]time.Time{}
+	for _, f := range files {
+		checked[f.Location] = f.Checked
+	}
 	out := make([]Location, 0, len(sits))
 	for i := range sits {
+		if s := &sits[i]; s.Location.Owner == v.st.Self() && s.Held == nil && !v.isLost(ctx, s) {
+			continue // removed
+		}
 		loc, err := v.describe(ctx, &sits[i], heard[sits[i].Location])
 		if err != nil {
 			return nil, humane(err)
 		}
+		loc.Checked = checked[sits[i].Location]
 		if !loc.Own || loc.State != api.StateRetired {
 			out = append(out, loc)
 		}
@@ -154,7 +191,7 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 		out.Entries, out.AsOf, out.Epoch, out.Seq = h.Count, h.Time(), h.Epoch.String(), h.Seq
 		record = held.Raw
 	} else if damaged(err) {
-		out.Detail = "its file is damaged: " + err.Error()
+		out.Detail = describeDamage(err)
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return out, err
 	}
@@ -163,8 +200,8 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 	if err := rec.UnmarshalBinary(record); err == nil {
 		out.Name, out.Root = rec.Name, rec.Root
 	}
-	if out.Own && why != "" {
-		out.State = api.StateUnreadable
+	if out.Own && s.Held == nil {
+		v.describeLost(s, &out)
 		return out, nil
 	}
 	if out.Own {
@@ -173,8 +210,8 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 	if newest.Seq > out.Seq || newest.Epoch.String() != out.Epoch {
 		out.HeardSeq = newest.Seq
 	}
-	if out.State, out.Detail = v.replicaState(s, &newest); why != "" {
-		out.Detail = why
+	if out.State, out.Detail = v.replicaState(s, &newest); out.State == api.StateQuarantined && why != "" {
+		out.Detail = why + "; " + out.Detail
 	}
 	return out, nil
 }
@@ -198,6 +235,10 @@ func (v *view) replicaState(s *syncer.Situation, newest *index.SignedHead) (stat
 		return api.StateRetired, "removed by its owner"
 	case v.live != nil && v.live.syncing(s.Location):
 		return api.StateSyncing, ""
+	case s.Damaged:
+		return api.StateQuarantined, whenFetched(&p)
+	case p.Quarantined != "":
+		return api.StateQuarantined, p.Quarantined
 	case s.Held == nil:
 		return api.StateNever, p.Why
 	case index.Compare(&newest.Head, &s.Held.Head) == index.Newer, index.Compare(&newest.Head, &s.Held.Head) == index.NewEpoch:
@@ -327,8 +368,12 @@ func notes(s *Status) []string {
 			out = append(out, fmt.Sprintf("%s: %s; its index is kept", l.Name, l.Detail))
 		case api.StateUnreadable:
 			out = append(out, fmt.Sprintf("%s can't be read: %s; its index is kept", l.Name, l.Detail))
+		case api.StateQuarantined:
+			out = append(out, fmt.Sprintf("%s of %s is quarantined: %s", l.Name, l.Device, l.Detail))
 		case api.StateFrozen:
 			out = append(out, fmt.Sprintf("%s of %s is frozen: %s", l.Name, l.Device, l.Detail))
+		case api.StateLost:
+			out = append(out, fmt.Sprintf("%s: %s; no file in the folder is concerned", l.Name, l.Detail))
 		}
 		if strings.HasPrefix(l.Detail, lastScanFailed) {
 			out = append(out, l.Name+": "+l.Detail)

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,8 +42,12 @@ type CommitResult struct {
 // chunks before it stay, the rest is rolled back, and "as of" does not move. One Commit of a location runs at a time.
 func (s *Store) Commit(ctx context.Context, l index.Location, changes iter.Seq2[index.Change, error], opt CommitOptions) (CommitResult, error) {
 	w := &committer{s: s, opt: opt, ctx: ctx}
-	err := s.writeLocation(ctx, l, func(c *conn) error {
-		w.c, w.rows, w.tree = c, newBulk(c, "entries"), newTreeWriter(c)
+	err := s.writeLocation(ctx, l, func(c *conn, beside reader) error {
+		var err error
+		if w.rows, err = newFreshRows(c); err != nil {
+			return err
+		}
+		w.c, w.tree = c, newTreeWriter(c, beside, s.limits.besideLeaves)
 		if err := w.all(changes); err != nil {
 			return errors.Join(err, c.rollback())
 		}
@@ -63,7 +66,7 @@ type committer struct {
 	c    *conn
 	opt  CommitOptions
 	res  CommitResult
-	rows *bulk
+	rows *freshRows
 	tree *treeWriter
 
 	m      meta
@@ -223,6 +226,9 @@ func (w *committer) insert(e *index.Entry) error {
 	w.m.head.NextID++
 	w.m.head.Count++
 	w.put++
+	if level, ok := w.form.level[e.Parent]; ok && e.Kind == index.KindDir {
+		w.form.level[e.ID] = level + 1 // what it holds comes next, mostly
+	}
 	if err := w.tree.appended(e); err != nil {
 		return err
 	}
@@ -254,8 +260,11 @@ func (w *committer) update(old, e *index.Entry) error {
 	}
 	e.Seq = w.seq()
 	w.put++
-	w.tree.touch(e.ID)
+	w.tree.put(e)
 	if err := w.c.run(updateEntrySQL, entryArgs(nil, e)...); err != nil || e.Parent == old.Parent || e.Kind != index.KindDir {
+		return err
+	}
+	if err := w.rows.flush(); err != nil {
 		return err
 	}
 	w.form, w.parent = newDeltaShape(w.c), 0
@@ -265,10 +274,12 @@ func (w *committer) update(old, e *index.Entry) error {
 // get reads a live row, of this chunk too.
 func (w *committer) get(id int64) (index.Entry, error) {
 	var e index.Entry
-	if err := w.rows.flush(); err != nil {
-		return e, err
+	if w.rows.holds(id) {
+		if err := w.rows.flush(); err != nil {
+			return e, err
+		}
 	}
-	row, err := w.c.one("SELECT "+entryColumns+" FROM entries WHERE id = ?", id)
+	row, err := w.c.one("SELECT "+entryColumns+" FROM main.entries WHERE id = ?", id)
 	if err != nil {
 		return e, fmt.Errorf("id %d: %w", id, err)
 	}
@@ -279,16 +290,21 @@ func (w *committer) checkParent(id int64) error {
 	if id == w.parent {
 		return nil
 	}
-	p, err := w.get(id)
-	if err != nil {
-		return fmt.Errorf("parent: %w", err)
+	level, ok := w.form.level[id]
+	if !ok {
+		p, err := w.get(id)
+		if err != nil {
+			return fmt.Errorf("parent: %w", err)
+		}
+		if p.Kind != index.KindDir {
+			return fmt.Errorf("parent %d is a %v: %w", id, p.Kind, index.ErrInvalid)
+		}
+		if level, err = w.form.levelOf(id); err != nil {
+			return err
+		}
 	}
-	if p.Kind != index.KindDir {
-		return fmt.Errorf("parent %d is a %v: %w", id, p.Kind, index.ErrInvalid)
-	}
-	// No replica takes what is deeper.
-	if level, err := w.form.levelOf(id); err != nil || level > index.MaxDepth {
-		return cmp.Or(err, tooDeep(id))
+	if level > index.MaxDepth { // no replica takes what is deeper
+		return tooDeep(id)
 	}
 	w.parent = id
 	return nil
@@ -313,6 +329,9 @@ func (w *committer) checkCycle(id, parent int64) error {
 func (w *committer) delete(id int64, self bool) error {
 	if id == index.RootID && self {
 		return fmt.Errorf("the root can't be deleted: %w", index.ErrInvalid)
+	}
+	if err := w.rows.flush(); err != nil {
+		return err
 	}
 	if _, err := w.get(id); err != nil {
 		return err

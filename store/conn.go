@@ -49,6 +49,7 @@ type conn struct {
 	*sqlite3.SQLiteConn
 	stmts map[string]*sqlite3.SQLiteStmt
 	vals  []driver.NamedValue
+	fresh bool // a table for new rows is attached; see freshRows
 }
 
 // memory is the path of a database that has no file.
@@ -57,7 +58,7 @@ const memory = ":memory:"
 func dsn(path string, a access) string {
 	q := url.Values{
 		"_busy_timeout": {"10000"},
-		"_cache_size":   {"-32768"},
+		"_cache_size":   {"-16384"},
 		"_query_only":   {"0"},
 	}
 	switch a {
@@ -70,7 +71,9 @@ func dsn(path string, a access) string {
 	case accessScratch:
 		q.Set("_journal_mode", "OFF")
 		q.Set("_synchronous", "OFF")
-		q.Set("_cache_size", "-65536")
+		q.Set("_cache_size", "-8192") // what is written once and sorted is done sooner while it fits the processor's caches
+	case accessForeign:
+		q.Set("_cache_size", "-4096")
 	case accessRead:
 		q.Set("mode", "ro")
 		q.Set("_query_only", "1")

@@ -403,12 +403,14 @@ func TestForeignMetaIsNotUsed(t *testing.T) {
 	commit(t, owner, l, put("a", 1), put("b", 2))
 	commit(t, owner, l, del("a"))
 	for name, spoil := range map[string]string{
-		"meta":               "UPDATE meta SET head = x'00', record = zeroblob(90), horizon = -1, token = x'00'",
-		"no meta":            "DELETE FROM meta",
-		"two rows of meta":   "PRAGMA ignore_check_constraints=1; INSERT INTO meta SELECT 2, head, record, horizon, base, token FROM meta",
-		"a dead run hidden":  "DELETE FROM dead",
-		"a dead run changed": "UPDATE dead SET hi = hi + 1",
-		"a dead run added":   "INSERT INTO dead SELECT seq + 1, 3, 3 FROM dead",
+		"meta":                "UPDATE meta SET head = x'00', record = zeroblob(90), horizon = -1, token = x'00'",
+		"no meta":             "DELETE FROM meta",
+		"two rows of meta":    "PRAGMA ignore_check_constraints=1; INSERT INTO meta SELECT 2, head, record, horizon, base, token FROM meta",
+		"a dead run hidden":   "DELETE FROM dead",
+		"a dead run changed":  "UPDATE dead SET hi = hi + 1",
+		"a dead run added":    "INSERT INTO dead SELECT seq + 1, 3, 3 FROM dead",
+		"a chain of the dead": "UPDATE meta SET base = randomblob(40)",
+		"half a base":         "UPDATE meta SET base = x'00'",
 	} {
 		replica := newStore(t)
 		n, err := owner.Export(t.Context(), l, Native)

@@ -10,13 +10,15 @@
 //
 // [Store.Commit] takes changes in a stream and commits them in chunks. Each chunk is one transaction of rows, dead
 // runs, counters and the head, signed with the device's key ([Store.Identity]); whoever reads the file at any
-// moment sees rows that are under a signed head.
+// moment sees rows that are under a signed head. If the file is lost, [Store.TakeBack] brings the location back from a
+// device that holds a replica, and [Store.Renew] begins it anew; both under a new epoch.
 //
 // # Replicas
 //
 // A replica moves from head to head. [Store.Intake] takes the pages of a transfer, keeps what a restart needs in
 // staging/, and puts all of it in place at once: a delta in one transaction, a first sync as a new generation of the
-// file. Generation numbers are never reused, and a file is never renamed over one that may be open.
+// file. Generation numbers are never reused, and a file is never renamed over one that may be open. [Store.Prune] forgets
+// old deletions, of own locations too.
 //
 // # Snapshots
 //
@@ -24,10 +26,17 @@
 // [Store.Import] and [Store.ImportFile] prove such a file right and make it the replica. A file from another device is
 // trusted in nothing: its schema must be ours to the byte, and its rows those under the signed head.
 //
+// # Damage
+//
+// [Store.CheckLocation] reads a file and compares it with what its owner signed. [Store.Quarantine] sets a damaged one aside:
+// whoever asks for the location gets a [*QuarantineError] until another file is in its place. [Store.OnDamage] tells of
+// damage that was met on the way. [Store.Files] says what is known of each file without looking into it.
+//
 // # Reading
 //
-// [Store.Page] serves transfers, [Store.List], [Store.Lookup] and [Store.Search] serve people. Every answer is read in
-// one read transaction together with its head. [Store.Check] checks everything that can be checked.
+// [Store.Page] serves transfers, [Store.List], [Store.Get] and [Store.Search] serve people. Every answer of a location is
+// of one state and comes with its head; a search that reads with several connections makes sure that they see the same.
+// [Store.Check] checks everything that can be checked.
 //
 // A Store is safe for concurrent use. One process may open a data folder for writing ([Open]); any number may read
 // it ([OpenReadOnly]). Errors wrap the sentinels of this package; nothing is lost when one is returned, since every

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -109,13 +108,15 @@ func (s *Store) SetSnapshotSpace(bytes int64) {
 
 // Export returns a snapshot of a location, own or replica, at the head that it stands at. Writes go on meanwhile. The
 // snapshot is made once for all who ask for the same state and variant. It returns [ErrNotFound] if there is no such
-// location, and [ErrBusy] if the snapshots in use leave no space; those unused are deleted first, the oldest first.
+// location, and [ErrBusy] if the snapshots in use leave no space; those unused are deleted first, the oldest first. A store
+// that was opened for reading makes compact ones only, and a process that opens the folder for writing meanwhile may take
+// away one that is not complete yet.
 func (s *Store) Export(ctx context.Context, l index.Location, v Variant) (*Snapshot, error) {
 	if v != Compact && v != Native {
 		return nil, fmt.Errorf("export: %v: %w", v, index.ErrInvalid)
 	}
-	if s.readOnly {
-		return nil, fmt.Errorf("export: the store was opened for reading: %w", index.ErrInvalid)
+	if s.readOnly && v == Native {
+		return nil, fmt.Errorf("export %v: the store was opened for reading: %w", v, index.ErrInvalid)
 	}
 	n, err := s.export(ctx, l, v)
 	if err != nil {
@@ -415,14 +416,14 @@ func exportCompact(ctx context.Context, h *location, to string) (err error) {
 	})
 }
 
-// Pages copied between two looks at the context.
+// Copied between two looks at the context.
 const (
 	backupPages = 4096
-	copyBytes   = 16 << 20
+	copyBytes   = 1 << 20 // whole pages
 )
 
-// exportNative copies the file in one read transaction. A file with free pages is rebuilt instead: they may hold the
-// names of what was deleted.
+// exportNative copies the file in one read transaction, without what was deleted from it. A file with free pages, or
+// with such whose contents can't be told from what was deleted, is rebuilt instead.
 func exportNative(ctx context.Context, h *location, to string) (err error) {
 	src, err := openConn(h.path, accessRead)
 	if err != nil {
@@ -439,19 +440,29 @@ func exportNative(ctx context.Context, h *location, to string) (err error) {
 	case err != nil:
 		return err
 	case free > 0:
-		if err := errors.Join(src.rollback(), src.script("PRAGMA query_only=OFF")); err != nil {
-			return err
-		}
-		return src.work(ctx, "VACUUM INTO ?", to)
+		return rebuildInto(ctx, src, to)
 	case quiet:
 		err = copyPages(ctx, h, src, to)
 	default:
-		err = backup(ctx, src, to)
+		if err = backup(ctx, src, to); err == nil {
+			err = wipeFile(to)
+		}
+	}
+	if errors.Is(err, errNotTree) {
+		return rebuildInto(ctx, src, to)
 	}
 	if err != nil {
 		return err
 	}
 	return markRollback(to)
+}
+
+// rebuildInto writes the rows of src, whose read transaction it ends, to a file that nothing else was ever in.
+func rebuildInto(ctx context.Context, src *conn, to string) error {
+	if err := errors.Join(src.rollback(), src.script("PRAGMA query_only=OFF"), os.Truncate(to, 0)); err != nil {
+		return err
+	}
+	return src.work(ctx, "VACUUM INTO ?", to)
 }
 
 // quiet empties the WAL and begins a read transaction on c before anything is written again. It reports whether that
@@ -485,7 +496,7 @@ func (h *location) quiet(c *conn) (bool, error) {
 	return quiet, err
 }
 
-// copyPages copies the pages that src sees from the file itself.
+// copyPages copies the pages that src sees from the file itself, and wipes them.
 func copyPages(ctx context.Context, h *location, src *conn, to string) (err error) {
 	pages, err := src.int("PRAGMA page_count")
 	if err != nil {
@@ -500,18 +511,21 @@ func copyPages(ctx context.Context, h *location, src *conn, to string) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	if _, err := raw.Seek(0, io.SeekStart); err != nil { // one export at a time
-		return err
-	}
-	for left := pages * pageSize; left > 0; {
+	buf := make([]byte, min(pages*pageSize, copyBytes))
+	for at := int64(0); at < pages*pageSize; at += int64(len(buf)) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, err := io.CopyN(out, raw, min(left, copyBytes))
-		if err != nil {
+		buf = buf[:min(int64(len(buf)), pages*pageSize-at)]
+		if _, err := raw.ReadAt(buf, at); err != nil {
+			return fmt.Errorf("copy pages: %w", err)
+		}
+		if err := wipePages(buf, at/pageSize+1); err != nil {
+			return err
+		}
+		if _, err := out.Write(buf); err != nil {
 			return fmt.Errorf("copy pages: %w", fsError(err))
 		}
-		left -= n
 	}
 	return nil
 }

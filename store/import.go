@@ -72,6 +72,9 @@ func (s *Store) importing(ctx context.Context, l index.Location, path string, he
 	if err == nil {
 		err = im.run(ctx, v)
 	}
+	if err == nil {
+		err = s.dropStaging(l) // of a transfer that was not finished: it leads to where the replica no longer is
+	}
 	if err = errors.Join(err, removeDB(path)); err != nil {
 		return fmt.Errorf("import %v: %w", v, err)
 	}
@@ -126,9 +129,11 @@ type importer struct {
 	record []byte
 	path   string // the foreign file, in staging/
 
-	nodes  []node       // of the tree, as counted from the rows
-	dead   bool         // the foreign file has all dead runs of the epoch
-	proved atomic.Int64 // entries
+	nodes   []node       // of the tree, as counted from the rows
+	dead    bool         // the foreign file's dead runs from the horizon on are those that the owner signed
+	horizon int64        // if dead
+	base    index.Hash   // chain of dead runs up to the horizon
+	proved  atomic.Int64 // entries
 }
 
 // expect checks what can be known without the file.
@@ -182,16 +187,13 @@ func (im *importer) open(ctx context.Context, v Variant) (src, beside *conn, clo
 	return src, beside, func() error { return errors.Join(src.close(), beside.close()) }, nil
 }
 
-// compact copies the rows to a file of ours and builds indexes there, while a second connection proves them.
+// compact copies the rows to a file of ours and builds indexes there, beside SQLite's check and the proof of the rows.
 func (im *importer) compact(ctx context.Context) (err error) {
 	src, beside, closeBoth, err := im.open(ctx, Compact)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeBoth()) }()
-	if err := checkForeign(ctx, src, "quick_check"); err != nil {
-		return err
-	}
 	for _, table := range []string{"tree", "dead"} {
 		for _, err := range src.query(ctx, "SELECT 1 FROM src."+table+" LIMIT 1") {
 			return cmp.Or(foreignError(err), fmt.Errorf("%s is not empty: %w", table, ErrCorrupt))
@@ -202,20 +204,39 @@ func (im *importer) compact(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, removeDB(path)) }() // moved away if all went well
-	err = im.prove(ctx, src, beside, func(ctx context.Context) error { return im.copyRows(ctx, path) })
-	if err != nil {
+	if err := im.fill(ctx, src, beside, path); err != nil {
 		return err
 	}
-	return im.adopt(ctx, path, Compact)
+	return im.s.install(ctx, im.loc, path)
 }
 
-// copyRows fills a new file with the rows of the foreign one. By now its schema is known to be ours.
-func (im *importer) copyRows(ctx context.Context, path string) (err error) {
+// fill makes a file of ours out of a foreign one. It is synced when it is installed, and nothing before.
+func (im *importer) fill(ctx context.Context, src, beside *conn, path string) (err error) {
 	c, err := openConn(path, accessScratch)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
+	err = im.prove(ctx,
+		prover{src, func(ctx context.Context) error { return checkForeign(ctx, src, "quick_check") }},
+		prover{beside, func(ctx context.Context) error { return im.copyRows(ctx, c) }})
+	if err != nil {
+		return err
+	}
+	err = c.tx(func() error {
+		if err := insertNodes(c, im.nodes); err != nil {
+			return err
+		}
+		return im.describe(c)
+	})
+	if err != nil {
+		return err
+	}
+	return c.script("PRAGMA journal_mode=WAL")
+}
+
+// copyRows fills a new file with the rows of the foreign one. By now its schema is known to be ours.
+func (im *importer) copyRows(ctx context.Context, c *conn) error {
 	if err := c.create(locationAppID, locationVersion, schema("location.sql")); err != nil {
 		return err
 	}
@@ -224,14 +245,15 @@ func (im *importer) copyRows(ctx context.Context, path string) (err error) {
 		return foreignError(err)
 	}
 	// Columns by name: each row is decoded and written anew, so nothing that hides between the columns comes along.
-	err = c.work(ctx, "INSERT INTO main.entries ("+entryColumns+") SELECT "+entryColumns+" FROM src.entries ORDER BY id")
+	err := c.work(ctx, "INSERT INTO main.entries ("+entryColumns+") SELECT "+entryColumns+" FROM src.entries ORDER BY id")
 	if err != nil {
 		return foreignError(err)
 	}
 	if err := c.run("DETACH src"); err != nil {
 		return err
 	}
-	return c.script(schema("location_index.sql"))
+	_, err = c.ExecContext(ctx, schema("location_index.sql"), nil)
+	return errors.Join(ctx.Err(), dbError(err))
 }
 
 // native proves the foreign file right by itself, with a second connection beside the first, and adopts it.
@@ -239,7 +261,7 @@ func (im *importer) native(ctx context.Context) error {
 	if err := im.proveNative(ctx); err != nil {
 		return err
 	}
-	return im.adopt(ctx, im.path, Native)
+	return im.adopt(ctx)
 }
 
 func (im *importer) proveNative(ctx context.Context) (err error) {
@@ -248,7 +270,8 @@ func (im *importer) proveNative(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeBoth()) }()
-	err = im.prove(ctx, src, beside, func(ctx context.Context) error { return checkForeign(ctx, beside, "integrity_check") })
+	err = im.prove(ctx, prover{conn: src},
+		prover{beside, func(ctx context.Context) error { return checkForeign(ctx, beside, "integrity_check") }})
 	if err != nil {
 		return err
 	}
@@ -270,28 +293,33 @@ type part struct {
 	first, last int64 // ids
 }
 
+// prover is one of two workers that share the rows, by a connection of its own.
+type prover struct {
+	conn  *conn
+	first func(context.Context) error // done before it turns to the rows; may be nil
+}
+
 // prove reads all rows, checks each and all together, and compares them with the head. It keeps the nodes of the tree,
-// in order of level and index. Two connections share the rows; the second begins when meanwhile, which runs beside the
-// first, is done.
-func (im *importer) prove(ctx context.Context, src, beside *conn, meanwhile func(context.Context) error) error {
+// in order of level and index.
+func (im *importer) prove(ctx context.Context, provers ...prover) error {
 	var parts [proveParts]part
 	var next atomic.Int64
-	work := func(ctx context.Context, c *conn) error {
-		for i := next.Add(1) - 1; i < proveParts; i = next.Add(1) - 1 {
-			if err := im.readPart(ctx, c, int(i), &parts[i]); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return work(gctx, src) })
-	g.Go(func() error {
-		if err := meanwhile(gctx); err != nil {
-			return err
-		}
-		return work(gctx, beside)
-	})
+	for _, p := range provers {
+		g.Go(func() error {
+			if p.first != nil {
+				if err := p.first(gctx); err != nil {
+					return err
+				}
+			}
+			for i := next.Add(1) - 1; i < proveParts; i = next.Add(1) - 1 {
+				if err := im.readPart(gctx, p.conn, int(i), &parts[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
@@ -389,9 +417,16 @@ func innerNodes(nodes []node) []node {
 	return nodes
 }
 
-// proveDead reports whether the dead runs of an attached foreign file are all those that the owner signed.
+// proveDead reports whether the dead runs of an attached foreign file are the last of those that the owner signed, up to
+// the head. The chain before them is the file's claim. It is right if the runs lead from there to the signed chain: another
+// beginning, or other runs, would be a collision of the hash. From what seq on there are no runs missing is a claim that
+// can't be proved, so the horizon is put right below the first run that is there.
 func (im *importer) proveDead(ctx context.Context, src *conn) (bool, error) {
-	var chain index.Hash
+	var err error
+	if im.base, err = claimedBase(src); err != nil {
+		return false, err
+	}
+	chain := im.base
 	last, n := int64(0), 0
 	for row, err := range src.query(context.Background(), "SELECT seq, lo, hi FROM src.dead ORDER BY seq") {
 		if err != nil {
@@ -404,10 +439,12 @@ func (im *importer) proveDead(ctx context.Context, src *conn) (bool, error) {
 		if d.Validate() != nil || d.Seq <= last || d.Seq > im.head.Seq || d.Hi >= im.head.NextID {
 			return false, nil
 		}
-		last = d.Seq
+		if last = d.Seq; n == 1 && !im.base.IsZero() {
+			im.horizon = d.Seq - 1
+		}
 		chain = proof.FoldDead(chain, d)
 	}
-	if chain != im.head.Dead {
+	if chain != im.head.Dead || n == 0 && !im.base.IsZero() {
 		return false, nil
 	}
 	for _, err := range src.query(ctx, "SELECT d.seq FROM src.dead d JOIN src.entries e ON e.id BETWEEN d.lo AND d.hi LIMIT 1") {
@@ -416,13 +453,29 @@ func (im *importer) proveDead(ctx context.Context, src *conn) (bool, error) {
 	return true, nil
 }
 
-// adopt makes a proved file the replica: what it says of itself is written anew from the verified head.
-func (im *importer) adopt(ctx context.Context, path string, v Variant) error {
+// claimedBase reads the chain of dead runs up to the horizon, as an attached foreign file has it; zero if it has none.
+func claimedBase(src *conn) (index.Hash, error) {
+	row, err := src.one("SELECT base FROM src.meta")
+	if errors.Is(err, ErrNotFound) {
+		return index.Hash{}, nil
+	}
+	if err != nil {
+		return index.Hash{}, foreignError(err)
+	}
+	b, _ := row[0].([]byte)
+	if len(b) != 8+index.HashSize {
+		return index.Hash{}, nil
+	}
+	return index.Hash(b[8:]), nil
+}
+
+// adopt makes the proved foreign file itself the replica.
+func (im *importer) adopt(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx) // from here on the file changes, and little is left to do
-	c, err := openConn(path, accessReplica)
+	c, err := openConn(im.path, accessReplica)
 	if err != nil {
 		return err
 	}
@@ -430,25 +483,7 @@ func (im *importer) adopt(ctx context.Context, path string, v Variant) error {
 		if err := c.expect(locationAppID, locationVersion); err != nil {
 			return err
 		}
-		if v == Compact {
-			if err := insertNodes(c, im.nodes); err != nil {
-				return err
-			}
-			if err := checkCounts(c, &im.head.Head); err != nil {
-				return err
-			}
-		}
-		horizon, base := int64(0), index.Hash{}
-		if !im.dead {
-			horizon, base = im.head.Seq, im.head.Dead
-			if err := c.run("DELETE FROM dead"); err != nil {
-				return err
-			}
-		}
-		if err := c.run("DELETE FROM meta"); err != nil {
-			return err
-		}
-		return writeMeta(c, &meta{head: im.head, record: im.record, horizon: horizon, base: base})
+		return im.describe(c)
 	})
 	if err == nil {
 		err = c.script("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -456,7 +491,25 @@ func (im *importer) adopt(ctx context.Context, path string, v Variant) error {
 	if err := errors.Join(err, c.close()); err != nil {
 		return err
 	}
-	return im.s.install(ctx, im.loc, path)
+	return im.s.install(ctx, im.loc, im.path)
+}
+
+// describe writes what a file says of itself anew, from the verified head.
+func (im *importer) describe(c *conn) error {
+	if err := checkCounts(c, &im.head.Head); err != nil {
+		return err
+	}
+	horizon, base := im.horizon, im.base
+	if !im.dead {
+		horizon, base = im.head.Seq, im.head.Dead
+		if err := c.run("DELETE FROM dead"); err != nil {
+			return err
+		}
+	}
+	if err := c.run("DELETE FROM meta"); err != nil {
+		return err
+	}
+	return writeMeta(c, &meta{head: im.head, record: im.record, horizon: horizon, base: base})
 }
 
 func insertNodes(c *conn, nodes []node) error {

@@ -7,12 +7,14 @@ import (
 	"fmt"
 
 	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/index/proof"
 )
 
 // Kinds of staging files.
 const (
 	stageFull  = "full"  // becomes a generation
 	stageDelta = "delta" // is applied to the generation in use
+	stageTree  = "tree"  // the same, found by the hash tree; see Store.Reconcile
 )
 
 // A delta of at most this many rows and runs is kept in memory until it is applied; a larger one goes to staging.
@@ -34,12 +36,19 @@ var ErrBusy = errors.New("a transfer of this location is under way")
 type Intake struct {
 	s     *Store
 	loc   index.Location
+	own   bool // taken back: see [Store.TakeBack]
 	token index.Token
 	stage *conn  // staging file; nil while a delta is in memory
 	kind  string // of the staging file
 	rows  []index.Entry
 	dead  []index.DeadRun
 	done  bool
+
+	resumed bool
+
+	held   index.Head   // where the replica stands; transfers by the tree only, as what follows
+	gone   []proof.Span // ids of which all rows are to be deleted
+	leaves []int64      // to be hashed anew
 }
 
 // Intake begins or resumes a transfer of a replica at the given epoch. Mode [index.ModeDelta] changes the replica held,
@@ -49,10 +58,13 @@ func (s *Store) Intake(ctx context.Context, l index.Location, e index.Epoch, mod
 	if l.Owner == s.self {
 		return nil, fmt.Errorf("location %v is our own: %w", l, index.ErrInvalid)
 	}
-	if err := s.claim(l); err != nil {
+	return s.newIntake(ctx, &Intake{s: s, loc: l}, e, mode)
+}
+
+func (s *Store) newIntake(ctx context.Context, in *Intake, e index.Epoch, mode index.Mode) (*Intake, error) {
+	if err := s.claim(in.loc); err != nil {
 		return nil, err
 	}
-	in := &Intake{s: s, loc: l}
 	if err := in.begin(ctx, e, mode); err != nil {
 		return nil, errors.Join(err, in.Close())
 	}
@@ -118,7 +130,7 @@ func (in *Intake) resume(fits func(*index.Token) bool) (bool, error) {
 			err = in.token.UnmarshalBinary(m.token)
 		}
 		if err == nil && in.token.Location == in.loc && fits(&in.token) {
-			in.stage = c
+			in.stage, in.resumed = c, true
 			return true, nil
 		}
 		_ = c.close()
@@ -160,6 +172,9 @@ func (in *Intake) saveToken(t index.Token) error {
 	return writeMeta(in.stage, &meta{record: []byte{}, token: b})
 }
 
+// Resumed reports whether the transfer goes on with what an earlier one received, maybe from another device.
+func (in *Intake) Resumed() bool { return in.resumed }
+
 // Token is the position from which the next page is wanted.
 func (in *Intake) Token() index.Token { return in.token }
 
@@ -180,6 +195,8 @@ func (in *Intake) Put(ctx context.Context, p *index.Page, next index.Token, done
 		}
 	case in.kind == stageDelta && in.stage != nil:
 		err = in.flush()
+	case in.kind == stageTree:
+		err = in.spill(done)
 	}
 	if err != nil || !done {
 		return err
@@ -250,12 +267,15 @@ func insertDead(c *conn, d index.DeadRun) error {
 }
 
 // upsert puts rows whose seq is higher than what is there, and returns how many ids are new.
-func upsert(c *conn, rows []index.Entry) (int64, error) {
+func upsert(c *conn, rows []index.Entry) (int64, error) { return putRows(c, rows, updateNewerSQL) }
+
+// putRows updates the rows that are there, inserts the others, and returns how many ids are new.
+func putRows(c *conn, rows []index.Entry, update string) (int64, error) {
 	var added int64
 	args := make([]driver.Value, 0, 10)
 	for i := range rows {
 		args = entryArgs(args[:0], &rows[i])
-		n, err := c.exec(updateNewerSQL, args...)
+		n, err := c.exec(update, args...)
 		if err != nil {
 			return 0, err
 		}
@@ -285,8 +305,12 @@ func (in *Intake) finish(ctx context.Context, p *index.Page) error {
 
 // adopt makes the staging file the next generation.
 func (in *Intake) adopt(ctx context.Context, p *index.Page) error {
+	sign, err := in.signer(ctx)
+	if err != nil {
+		return err
+	}
 	c := in.stage
-	err := c.tx(func() error {
+	err = c.tx(func() error {
 		if err := checkCounts(c, &p.Head.Head); err != nil {
 			return err
 		}
@@ -303,7 +327,7 @@ func (in *Intake) adopt(ctx context.Context, p *index.Page) error {
 		if err := c.script(schema("location_index.sql")); err != nil {
 			return err
 		}
-		if err := writeMeta(c, &meta{head: p.Head, record: p.Record, horizon: in.token.Base.Seq, base: in.token.Base.Dead}); err != nil {
+		if err := sign(c, &meta{head: p.Head, record: p.Record, horizon: in.token.Base.Seq, base: in.token.Base.Dead}); err != nil {
 			return err
 		}
 		return in.s.steps.at("adopt: commit")
@@ -369,11 +393,14 @@ func (in *Intake) applyDelta(ctx context.Context, p *index.Page) error {
 	defer release()
 	return h.write(func(c *conn) error {
 		defer in.s.steps.passed("apply: done")
+		if in.kind == stageTree {
+			return in.applyTree(c, p)
+		}
 		if in.stage != nil {
 			return in.applyStaged(c, p)
 		}
 		return c.tx(func() error {
-			if err := in.applyRows(c, p); err != nil {
+			if err := in.applyRows(c, h.reader(ctx), p); err != nil {
 				return err
 			}
 			return in.s.steps.at("apply: commit")
@@ -381,7 +408,7 @@ func (in *Intake) applyDelta(ctx context.Context, p *index.Page) error {
 	})
 }
 
-func (in *Intake) applyRows(c *conn, p *index.Page) error {
+func (in *Intake) applyRows(c *conn, beside reader, p *index.Page) (err error) {
 	m, err := in.expectBase(c)
 	if err != nil {
 		return err
@@ -389,6 +416,17 @@ func (in *Intake) applyRows(c *conn, p *index.Page) error {
 	if err := in.s.steps.at("apply: write rows"); err != nil {
 		return err
 	}
+	tree := newTreeWriter(c, beside, in.s.limits.besideLeaves)
+	for i := range in.rows {
+		tree.put(&in.rows[i])
+	}
+	for _, d := range in.dead {
+		if err := tree.touchRange(d.Lo, d.Hi); err != nil {
+			return err
+		}
+	}
+	tree.begin(p.Head.NextID)
+	defer func() { err = errors.Join(err, tree.stop()) }()
 	count := m.head.Count
 	form := newDeltaShape(c)
 	for i := range in.rows {
@@ -404,14 +442,7 @@ func (in *Intake) applyRows(c *conn, p *index.Page) error {
 	if err := in.s.steps.at("apply: write dead runs"); err != nil {
 		return err
 	}
-	tree := newTreeWriter(c)
-	for i := range in.rows {
-		tree.touch(in.rows[i].ID)
-	}
 	for _, d := range in.dead {
-		if err := tree.touchRange(d.Lo, d.Hi); err != nil {
-			return err
-		}
 		n, err := c.exec("DELETE FROM entries WHERE id BETWEEN ? AND ?", d.Lo, d.Hi)
 		if err != nil {
 			return err
@@ -466,7 +497,7 @@ func (in *Intake) applyStaged(c *conn, p *index.Page) error {
 		if err := in.s.steps.at("apply staged: delete dead"); err != nil {
 			return err
 		}
-		tree := newTreeWriter(c)
+		tree := newTreeWriter(c, nil, 0)
 		if err := touchStaged(c, tree); err != nil {
 			return err
 		}
@@ -499,7 +530,7 @@ func touchStaged(c *conn, tree *treeWriter) error {
 			return err
 		}
 		id, _ := row[0].(int64)
-		tree.touch(id)
+		tree.touchLeaf(proof.LeafOf(id))
 	}
 	return nil
 }
@@ -584,7 +615,7 @@ func (in *Intake) discard() error {
 	if err := in.s.steps.at("staging: delete"); err != nil {
 		return err
 	}
-	in.rows, in.dead = nil, nil
+	in.rows, in.dead, in.gone, in.leaves = nil, nil, nil, nil
 	if in.stage != nil {
 		err := in.stage.close()
 		in.stage = nil

@@ -83,6 +83,10 @@ type Heard struct {
 
 // SetHeard records the newest head that a device spoke of. It replaces what that device said before.
 func (s *Store) SetHeard(ctx context.Context, h Heard) error {
+	return s.node.tx(ctx, func(c *conn) error { return insertHeard(c, &h) })
+}
+
+func insertHeard(c *conn, h *Heard) error {
 	head, err := h.Head.MarshalBinary()
 	if err != nil {
 		return err
@@ -92,10 +96,8 @@ func (s *Store) SetHeard(ctx context.Context, h Heard) error {
 		held = 1
 	}
 	l := h.Head.Location
-	return s.node.tx(ctx, func(c *conn) error {
-		return c.run("INSERT OR REPLACE INTO heard (owner, id, device, head, record, horizon, held, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-			l.Owner[:], l.ID[:], h.Device[:], head, h.Record, h.Horizon, held, h.At.UnixNano())
-	})
+	return c.run("INSERT OR REPLACE INTO heard (owner, id, device, head, record, horizon, held, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		l.Owner[:], l.ID[:], h.Device[:], head, h.Record, h.Horizon, held, h.At.UnixNano())
 }
 
 // AllHeard reads all heads heard.

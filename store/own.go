@@ -22,7 +22,8 @@ func (s *Store) Create(ctx context.Context, lib index.LibraryID, rec index.Recor
 		return l, err
 	}
 	path := s.locationPath(l, gen)
-	if err := s.createFile(path, l, index.Head{Library: lib}, rec); err != nil {
+	m, err := s.createFile(path, l, index.Head{Library: lib}, rec)
+	if err != nil {
 		return l, errors.Join(fmt.Errorf("create location: %w", err), removeDB(path))
 	}
 	if err := s.steps.at("create: sync folder"); err != nil {
@@ -31,20 +32,20 @@ func (s *Store) Create(ctx context.Context, lib index.LibraryID, rec index.Recor
 	if err := syncDir(filepath.Dir(path)); err != nil {
 		return l, errors.Join(fmt.Errorf("create location: %w", err), removeDB(path))
 	}
-	return l, s.node.point(ctx, l, gen)
+	return l, s.pointOwn(ctx, gen, &m)
 }
 
 // createFile makes the file of an own location with its root. Counter, seqs and ids continue after those of last.
-func (s *Store) createFile(path string, l index.Location, last index.Head, rec index.Record) (err error) {
+func (s *Store) createFile(path string, l index.Location, last index.Head, rec index.Record) (m meta, err error) {
 	if err := s.steps.at("create: open file"); err != nil {
-		return err
+		return m, err
 	}
 	c, err := openConn(path, accessFull)
 	if err != nil {
-		return err
+		return m, err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
-	return c.tx(func() error {
+	err = c.tx(func() error {
 		if err := c.create(locationAppID, locationVersion, schema("location.sql"), schema("location_index.sql")); err != nil {
 			return err
 		}
@@ -61,7 +62,7 @@ func (s *Store) createFile(path string, l index.Location, last index.Head, rec i
 		if err != nil {
 			return err
 		}
-		m := meta{record: raw}
+		m.record = raw
 		m.head.Head = index.Head{
 			Library: last.Library, Location: l, Epoch: newEpoch(last.Epoch.Counter + 1), Seq: root.Seq, Count: 1,
 			NextID: max(last.NextID, index.RootID+1), Root: hashes, Record: index.HashRecord(raw),
@@ -74,6 +75,7 @@ func (s *Store) createFile(path string, l index.Location, last index.Head, rec i
 		}
 		return s.steps.at("create: commit")
 	})
+	return m, err
 }
 
 func newEpoch(counter uint64) index.Epoch {
@@ -111,31 +113,36 @@ func (s *Store) SetRecord(ctx context.Context, l index.Location, change func(*in
 // NewEpoch begins a new epoch of an own location whose past can't be trusted any more, above everything that heard
 // says was given: counter, seq and next id. Dead runs of the old epoch are forgotten; receivers compare rows instead.
 func (s *Store) NewEpoch(ctx context.Context, l index.Location, heard index.Head) (index.SignedHead, error) {
-	var head index.SignedHead
-	err := s.writeLocation(ctx, l, func(c *conn) error {
-		return c.tx(func() error {
-			m, err := readMeta(c)
-			if err != nil {
+	var m meta
+	err := s.writeLocation(ctx, l, func(c *conn, _ reader) error {
+		return c.tx(func() (err error) {
+			if m, err = readMeta(c); err != nil {
 				return err
 			}
-			h := &m.head.Head
-			h.Epoch = newEpoch(max(h.Epoch.Counter, heard.Epoch.Counter) + 1)
-			h.Seq = max(h.Seq, heard.Seq) + 1
-			h.NextID = max(h.NextID, heard.NextID)
-			h.Dead = index.Hash{}
-			m.horizon, m.base = h.Seq, index.Hash{}
-			if err := c.run("DELETE FROM dead"); err != nil {
-				return err
-			}
-			err = s.signMeta(c, &m)
-			head = m.head
-			return err
+			return s.beginEpoch(c, &m, heard)
 		})
 	})
-	if err != nil {
-		return head, fmt.Errorf("new epoch: %w", err)
+	if err == nil {
+		err = s.remember(ctx, &m)
 	}
-	return head, nil
+	if err != nil {
+		return m.head, fmt.Errorf("new epoch: %w", err)
+	}
+	return m.head, nil
+}
+
+// beginEpoch signs what a file holds as the first state of a new epoch, above all that last says was given.
+func (s *Store) beginEpoch(c *conn, m *meta, last index.Head) error {
+	h := &m.head.Head
+	h.Epoch = newEpoch(max(h.Epoch.Counter, last.Epoch.Counter) + 1)
+	h.Seq = max(h.Seq, last.Seq) + 1
+	h.NextID = max(h.NextID, last.NextID)
+	h.Dead = index.Hash{}
+	m.horizon, m.base = h.Seq, index.Hash{}
+	if err := c.run("DELETE FROM dead"); err != nil {
+		return err
+	}
+	return s.signMeta(c, m)
 }
 
 func (s *Store) resign(ctx context.Context, l index.Location, lib index.LibraryID) error {
@@ -148,11 +155,10 @@ func (s *Store) resign(ctx context.Context, l index.Location, lib index.LibraryI
 
 // amend changes head and record of an own location in one transaction.
 func (s *Store) amend(ctx context.Context, l index.Location, change func(*meta) error) (index.SignedHead, error) {
-	var head index.SignedHead
-	err := s.writeLocation(ctx, l, func(c *conn) error {
-		return c.tx(func() error {
-			m, err := readMeta(c)
-			if err != nil {
+	var m meta
+	err := s.writeLocation(ctx, l, func(c *conn, _ reader) error {
+		return c.tx(func() (err error) {
+			if m, err = readMeta(c); err != nil {
 				return err
 			}
 			if err := change(&m); err != nil {
@@ -161,15 +167,17 @@ func (s *Store) amend(ctx context.Context, l index.Location, change func(*meta) 
 			if err := s.signMeta(c, &m); err != nil {
 				return err
 			}
-			head = m.head
 			return s.steps.at("amend: commit")
 		})
 	})
-	return head, err
+	if err == nil {
+		err = s.remember(ctx, &m)
+	}
+	return m.head, err
 }
 
-// writeLocation runs f with the writer connection of an own location.
-func (s *Store) writeLocation(ctx context.Context, l index.Location, f func(*conn) error) error {
+// writeLocation runs f with the writer connection of an own location, and a way to read beside it.
+func (s *Store) writeLocation(ctx context.Context, l index.Location, f func(*conn, reader) error) error {
 	if l.Owner != s.self {
 		return fmt.Errorf("location %v belongs to another device: %w", l, index.ErrInvalid)
 	}
@@ -181,7 +189,7 @@ func (s *Store) writeLocation(ctx context.Context, l index.Location, f func(*con
 		return fmt.Errorf("location %v: %w", l, err)
 	}
 	defer release()
-	return h.write(f)
+	return h.write(func(c *conn) error { return f(c, h.reader(ctx)) })
 }
 
 // Drop deletes this device's file of a location, own or replica, with everything staged for it. What was heard of
@@ -216,7 +224,7 @@ func (s *Store) dropStaging(l index.Location) error {
 		return err
 	}
 	return errors.Join(removeDB(s.stagingPath(l, stageFull)), removeDB(s.stagingPath(l, stageDelta)),
-		removeDownload(s.stagingPath(l, stageDownload)), s.snaps.forget(l))
+		removeDB(s.stagingPath(l, stageTree)), removeDownload(s.stagingPath(l, stageDownload)), s.snaps.forget(l))
 }
 
 // ScanState is what the owner remembers of the last scan of a location.

@@ -28,9 +28,7 @@ func (s *Store) Publish(ctx context.Context, h *index.Head) error {
 	}
 	err := s.node.tx(ctx, func(c *conn) error {
 		id := h.Location.ID
-		err := c.run("INSERT INTO published (id, epoch, seq, digest) VALUES (?, ?, ?, ?) ON CONFLICT (id, seq) DO UPDATE SET"+
-			" epoch = excluded.epoch, digest = excluded.digest", id[:], int64(h.Epoch.Counter), h.Seq, d[:])
-		if err != nil {
+		if err := insertPublished(c, h); err != nil {
 			return err
 		}
 		return c.run("DELETE FROM published WHERE id = ?1 AND seq <= (SELECT seq FROM published WHERE id = ?1"+
@@ -43,6 +41,13 @@ func (s *Store) Publish(ctx context.Context, h *index.Head) error {
 	s.published[h.Location] = d
 	s.mu.Unlock()
 	return nil
+}
+
+func insertPublished(c *conn, h *index.Head) error {
+	d := stateDigest(*h)
+	return c.run("INSERT INTO published (id, epoch, seq, next, digest) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id, seq) DO UPDATE SET"+
+		" epoch = excluded.epoch, next = excluded.next, digest = excluded.digest",
+		h.Location.ID[:], int64(h.Epoch.Counter), h.Seq, h.NextID, d[:])
 }
 
 // Unknown reports whether a head of an own location, heard from elsewhere, was never published as far as this

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
+	"strconv"
 	"strings"
 
 	"github.com/peerdex/peerdex/index"
@@ -55,20 +57,62 @@ func lookup(c *conn, path string) (index.Entry, error) {
 	return e, err
 }
 
+// Get reads one entry, by its id, or if that is 0 by its path as [Store.Lookup] takes it. children is how many entries
+// are in it.
+func (s *Store) Get(ctx context.Context, l index.Location, id int64, path string) (f Found, children int64, err error) {
+	err = s.viewLocation(ctx, l, func(c *conn) error {
+		f.In = &State{Location: l}
+		m, err := readMeta(c)
+		if err != nil {
+			return err
+		}
+		f.In.Head = m.head
+		if err := f.In.Record.UnmarshalBinary(m.record); err != nil {
+			return err
+		}
+		if id != 0 {
+			f.Entry, err = entryByID(c, id)
+		} else {
+			f.Entry, err = lookup(c, path)
+		}
+		if err != nil {
+			return err
+		}
+		if children, err = c.int("SELECT count(*) FROM entries WHERE parent = ?", f.Entry.ID); err != nil {
+			return err
+		}
+		in := &sweeper{conn: c, base: f.In.Record.Base(), paths: map[int64]string{}}
+		if f.Path = in.base; f.Entry.ID == index.RootID {
+			return nil
+		}
+		folder, err := in.folder(f.Entry.Parent)
+		f.Path = joinPath(folder, f.Entry.Name)
+		return err
+	})
+	if err != nil {
+		return Found{}, 0, err
+	}
+	return f, children, nil
+}
+
 // Listing is one page of a folder.
 type Listing struct {
 	Head    index.SignedHead
 	Record  index.Record
 	Folder  index.Entry
-	Entries []index.Entry // by raw name
-	More    bool          // there are entries after the last
+	Entries []index.Entry // by raw name; equal names, which no owner of ours makes, by id
+	Next    string        // what the next page begins after; "" at the end
 }
 
-// List reads one page of the folder at a path (see [Store.Lookup]): at most limit entries with names above after. The
-// listing of something that isn't a folder has no entries.
+// List reads one page of the folder at a path (see [Store.Lookup]): at most limit entries, those after a place, which is
+// a name or what [Listing].Next said. The listing of something that isn't a folder has no entries.
 func (s *Store) List(ctx context.Context, l index.Location, path, after string, limit int) (Listing, error) {
+	name, id, err := parsePlace(after)
+	if err != nil {
+		return Listing{}, err
+	}
 	var out Listing
-	err := s.viewLocation(ctx, l, func(c *conn) error {
+	err = s.viewLocation(ctx, l, func(c *conn) error {
 		m, err := readMeta(c)
 		if err != nil {
 			return err
@@ -80,10 +124,15 @@ func (s *Store) List(ctx context.Context, l index.Location, path, after string, 
 		if out.Folder, err = lookup(c, path); err != nil {
 			return err
 		}
-		const q = "SELECT " + entryColumns + " FROM entries WHERE parent = ? AND name > ? ORDER BY name, id LIMIT ?"
-		for row, err := range c.query(context.Background(), q, out.Folder.ID, after, int64(limit)+1) {
+		const q = "SELECT " + entryColumns + " FROM entries WHERE parent = ? AND (name, id) > (?, ?) ORDER BY name, id LIMIT ?"
+		for row, err := range c.query(context.Background(), q, out.Folder.ID, name, id, int64(limit)+1) {
 			if err != nil {
 				return err
+			}
+			if len(out.Entries) == limit {
+				name, _ := row[2].(string)
+				out.Next = place(&out.Entries[limit-1], name)
+				break
 			}
 			var e index.Entry
 			if err := scanEntry(row, &e); err != nil {
@@ -91,12 +140,28 @@ func (s *Store) List(ctx context.Context, l index.Location, path, after string, 
 			}
 			out.Entries = append(out.Entries, e)
 		}
-		if out.More = len(out.Entries) > limit; out.More {
-			out.Entries = out.Entries[:limit]
-		}
 		return nil
 	})
 	return out, err
+}
+
+// place is where a page ends: the last name, and the last id after a slash if the next entry has the same name.
+func place(last *index.Entry, next string) string {
+	if last.Name != next {
+		return last.Name
+	}
+	return last.Name + "/" + strconv.FormatInt(last.ID, 10)
+}
+
+func parsePlace(s string) (name string, id int64, err error) {
+	name, number, found := strings.Cut(s, "/")
+	if !found {
+		return name, math.MaxInt64, nil
+	}
+	if id, err = strconv.ParseInt(number, 10, 64); err != nil {
+		return "", 0, fmt.Errorf("list after %q: %w", s, index.ErrInvalid)
+	}
+	return name, id, nil
 }
 
 // Children yields all live entries of a folder by raw name, in one read transaction. While it is not finished it
@@ -148,32 +213,4 @@ func (s *Store) SubtreeSize(ctx context.Context, l index.Location, ids []int64) 
 		return nil
 	})
 	return n, err
-}
-
-// pathOf builds an entry's path relative to the root from its parents.
-func pathOf(c *conn, e *index.Entry) (string, error) {
-	if e.ID == index.RootID {
-		return "", nil
-	}
-	names := []string{e.Name}
-	for parent := e.Parent; parent != index.RootID; {
-		if len(names) > index.MaxDepth {
-			return "", fmt.Errorf("entry %d: deeper than %d folders: %w", e.ID, index.MaxDepth, ErrCorrupt)
-		}
-		row, err := c.one("SELECT parent, name FROM entries WHERE id = ?", parent)
-		if err != nil {
-			return "", fmt.Errorf("parent %d of entry %d: %w", parent, e.ID, err)
-		}
-		name, _ := row[1].(string)
-		names = append(names, name)
-		parent, _ = row[0].(int64)
-	}
-	var b strings.Builder
-	for i := len(names) - 1; i >= 0; i-- {
-		b.WriteString(names[i])
-		if i > 0 {
-			b.WriteByte('/')
-		}
-	}
-	return b.String(), nil
 }

@@ -30,14 +30,31 @@ func TestRenew(t *testing.T) {
 	if _, err := s.Held(t.Context(), l); !errors.Is(err, ErrCorrupt) {
 		t.Fatalf("the destroyed file: %v", err)
 	}
-	forged := Heard{Head: told.Head, Record: told.Raw}
+	forget := func() {
+		t.Helper()
+		if err := s.node.tx(t.Context(), func(c *conn) error { return c.script("DELETE FROM heard") }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forged := Heard{Device: index.DeviceID{1}, Head: told.Head, Record: told.Raw}
 	forged.Head.Seq += 1000
 	for name, heard := range map[string][]Heard{"nothing": nil, "a head that we did not sign": {forged}} {
-		if err := s.Renew(t.Context(), l, heard); !errors.Is(err, ErrCorrupt) {
+		forget()
+		for _, h := range heard {
+			if err := s.SetHeard(t.Context(), h); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Renew(t.Context(), l); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("renewed from %s: %v", name, err)
 		}
 	}
-	if err := s.Renew(t.Context(), l, []Heard{forged, {Head: told.Head, Record: told.Raw, At: time.Now()}}); err != nil {
+	for _, h := range []Heard{forged, {Device: index.DeviceID{2}, Head: told.Head, Record: told.Raw, At: time.Now()}} {
+		if err := s.SetHeard(t.Context(), h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Renew(t.Context(), l); err != nil {
 		t.Fatal(err)
 	}
 	held, err := s.Held(t.Context(), l)
@@ -53,7 +70,7 @@ func TestRenew(t *testing.T) {
 		t.Fatalf("after the renewal: %+v", r)
 	}
 	other := index.Location{Owner: index.DeviceID{1}}
-	if err := s.Renew(t.Context(), other, nil); !errors.Is(err, index.ErrInvalid) {
+	if err := s.Renew(t.Context(), other); !errors.Is(err, index.ErrInvalid) {
 		t.Errorf("a location of another device: %v", err)
 	}
 }

@@ -67,23 +67,26 @@ func cloneBlob(v driver.Value) []byte {
 // batchRows is how many rows one INSERT carries in bulk: the cost of a statement is shared between them.
 const batchRows = 32
 
+const rowArgs = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
 // bulk inserts rows many at a time. Flush before anything else reads or changes them.
 type bulk struct {
-	c    *conn
-	many string
-	args []driver.Value
-	n    int
+	c         *conn
+	one, many string // statements
+	args      []driver.Value
+	n         int
 }
 
 func newBulk(c *conn, table string) *bulk {
-	one := "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 	return &bulk{
 		c:    c,
-		many: "INSERT INTO " + table + " (" + entryColumns + ") VALUES " + strings.Repeat(one+", ", batchRows-1) + one,
+		one:  "INSERT INTO " + table + " (" + entryColumns + ") VALUES " + rowArgs,
+		many: "INSERT INTO " + table + " (" + entryColumns + ") VALUES " + strings.Repeat(rowArgs+", ", batchRows-1) + rowArgs,
 		args: make([]driver.Value, 0, 10*batchRows),
 	}
 }
 
+// add takes a row, and writes all that wait once they are enough for one statement.
 func (b *bulk) add(e *index.Entry) error {
 	b.args = entryArgs(b.args, e)
 	b.n++
@@ -95,11 +98,14 @@ func (b *bulk) add(e *index.Entry) error {
 	return err
 }
 
-func (b *bulk) flush() error {
+// flush writes the rows that wait, one by one.
+func (b *bulk) flush() error { return b.flushBy(b.one) }
+
+func (b *bulk) flushBy(insert string) error {
 	args := b.args
 	b.args, b.n = b.args[:0], 0
 	for ; len(args) > 0; args = args[10:] {
-		if err := b.c.run(insertEntrySQL, args[:10]...); err != nil {
+		if err := b.c.run(insert, args[:10]...); err != nil {
 			return err
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // means harm would. The statements give seqs to what they change, above last.
 func forge(t *testing.T, s *Store, l index.Location, sql string) {
 	t.Helper()
-	err := s.writeLocation(t.Context(), l, func(c *conn) error {
+	err := s.writeLocation(t.Context(), l, func(c *conn, _ reader) error {
 		return c.tx(func() error {
 			m, err := readMeta(c)
 			if err != nil {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,6 +58,7 @@ type Store struct {
 	node     *nodeDB
 	steps    *steps // nil but in tests
 	limits   limits
+	cpu      chan struct{} // one token a worker of a search that reads
 
 	mu     sync.Mutex
 	closed bool
@@ -65,6 +67,7 @@ type Store struct {
 	filled map[index.Location]bool // locations with an open intake
 
 	published map[index.Location]index.Hash // the last state that Publish made durable
+	onDamage  func(index.Location, error)   // see OnDamage; nil = nobody
 	snaps     snapshots
 }
 
@@ -75,8 +78,8 @@ func Open(dir string) (*Store, error) { return openSteps(dir, nil) }
 func makeStore(dir string) *Store {
 	return &Store{
 		dir: dir, locs: map[index.Location]*location{}, filled: map[index.Location]bool{},
-		published: map[index.Location]index.Hash{},
-		limits:    limits{chunkRows: chunkRows, stageRows: stageRows, deltaRows: deltaInMemory, checkpoint: checkpointBytes},
+		published: map[index.Location]index.Hash{}, cpu: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		limits: limits{chunkRows: chunkRows, stageRows: stageRows, deltaRows: deltaInMemory, besideLeaves: besideLeaves, checkpoint: checkpointBytes, minDead: minDeadRuns, maxDead: maxDeadRuns},
 	}
 }
 
@@ -129,6 +132,9 @@ func (s *Store) open() error {
 		return err
 	}
 	defer s.steps.passed("open: done")
+	if err := s.takeUp(context.Background()); err != nil {
+		return err
+	}
 	return s.deleteLeftovers()
 }
 
@@ -267,7 +273,8 @@ func schema(name string) string {
 	return string(b)
 }
 
+// exists reports whether a file is there. One that can't be looked at is not missing.
 func exists(path string) bool {
 	_, err := os.Stat(path)
-	return err == nil
+	return !errors.Is(err, os.ErrNotExist)
 }

@@ -339,36 +339,3 @@ func generate(n int, seed uint64) iter.Seq2[index.Change, error] {
 		}
 	}
 }
-
-// BenchmarkCommit commits new entries in id order; the figure to look at is entries/s.
-func BenchmarkCommit(b *testing.B) {
-	for _, n := range []int{100_000, 1_000_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			if n > 100_000 && testing.Short() {
-				b.Skip("1,000,000 entries are not for -short")
-			}
-			for b.Loop() {
-				b.StopTimer()
-				s, err := Open(b.TempDir())
-				if err != nil {
-					b.Fatal(err)
-				}
-				l := newLocationIn(b, s)
-				var list []index.Change
-				for c := range generate(n, 1) {
-					list = append(list, c)
-				}
-				b.StartTimer()
-				if _, err := s.Commit(context.Background(), l, changes(list...), CommitOptions{AsOf: time.Now}); err != nil {
-					b.Fatal(err)
-				}
-				b.StopTimer()
-				if err := s.Close(); err != nil {
-					b.Fatal(err)
-				}
-				b.StartTimer()
-			}
-			b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
-		})
-	}
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/peerdex/peerdex/index"
@@ -19,14 +20,27 @@ type treeWriter struct {
 	fresh map[int64]struct{} // leaves whose new hash is written, but not their parents'
 	leaf  proof.Leaf         // rows of the leaf at the end
 	tail  int64              // its index; -1 = none, or not known whole
+
+	beside  reader  // nil = the writer works alone
+	least   int     // from how many dirty leaves on beside helps
+	changes overlay // of the open transaction, for beside
+	grown   int64   // the first leaf with rows that the open transaction appended
+	job     *leafJob
 }
 
-func newTreeWriter(c *conn) *treeWriter {
-	return &treeWriter{c: c, dirty: map[int64]struct{}{}, fresh: map[int64]struct{}{}, tail: -1}
+// newTreeWriter returns a treeWriter for the connection that writes. With beside it must be told of every row by
+// [treeWriter.put], not by touchLeaf.
+func newTreeWriter(c *conn, beside reader, least int) *treeWriter {
+	return &treeWriter{least: least, c: c, dirty: map[int64]struct{}{}, fresh: map[int64]struct{}{}, tail: -1, beside: beside, grown: math.MaxInt64}
 }
 
-// touch says that the row of an id changed or went.
-func (t *treeWriter) touch(id int64) { t.touchLeaf(proof.LeafOf(id)) }
+// put says that a row changed, or is new among others.
+func (t *treeWriter) put(e *index.Entry) {
+	t.touchLeaf(proof.LeafOf(e.ID))
+	if t.beside != nil {
+		t.changes.rows = append(t.changes.rows, *e)
+	}
+}
 
 func (t *treeWriter) touchLeaf(at int64) {
 	if at == t.tail {
@@ -38,6 +52,9 @@ func (t *treeWriter) touchLeaf(at int64) {
 
 // touchRange says that the rows of all ids lo..hi went. Only leaves that there are count, whatever the range claims.
 func (t *treeWriter) touchRange(lo, hi int64) error {
+	if t.beside != nil {
+		t.changes.dead = append(t.changes.dead, index.DeadRun{Lo: lo, Hi: hi})
+	}
 	var leaves []int64
 	for row, err := range t.c.query(context.Background(),
 		"SELECT idx FROM main.tree WHERE level = 0 AND idx BETWEEN ? AND ?", proof.LeafOf(lo), proof.LeafOf(hi)) {
@@ -65,6 +82,7 @@ func (t *treeWriter) touchRange(lo, hi int64) error {
 // appended says that a row was added with the highest id so far.
 func (t *treeWriter) appended(e *index.Entry) error {
 	at := proof.LeafOf(e.ID)
+	t.grown = min(t.grown, at)
 	if at == t.tail {
 		t.leaf.Add(e)
 		return nil
@@ -89,11 +107,11 @@ func (t *treeWriter) closeTail() error {
 	}
 	h, ok := t.leaf.Sum()
 	t.fresh[t.tail] = struct{}{}
-	return t.put(0, t.tail, h, ok)
+	return t.write(0, t.tail, h, ok)
 }
 
-// put writes or deletes one node.
-func (t *treeWriter) put(level int, idx int64, h index.Hash, ok bool) error {
+// write writes or deletes one node.
+func (t *treeWriter) write(level int, idx int64, h index.Hash, ok bool) error {
 	if !ok {
 		return t.c.run("DELETE FROM main.tree WHERE level = ? AND idx = ?", int64(level), idx)
 	}
@@ -103,16 +121,19 @@ func (t *treeWriter) put(level int, idx int64, h index.Hash, ok bool) error {
 
 // flush makes the tree agree with the rows and returns its root. nextID bounds the ids.
 func (t *treeWriter) flush(nextID int64) (index.Hash, error) {
-	if leaves := proof.LeafOf(nextID) + 1; len(t.dirty) > proof.LeafSize && int64(len(t.dirty)) > leaves/2 {
-		clear(t.dirty)
-		clear(t.fresh)
+	defer t.reset()
+	if t.streams(nextID) {
 		return rebuildTree(t.c, nil)
 	}
 	if err := t.closeTail(); err != nil {
 		return index.Hash{}, fmt.Errorf("tree: %w", err)
 	}
-	for _, at := range slices.Sorted(maps.Keys(t.dirty)) {
-		if err := t.readLeaf(at); err != nil {
+	leaves, sums, err := t.sumDirty(nextID)
+	if err != nil {
+		return index.Hash{}, fmt.Errorf("tree: %w", err)
+	}
+	for i, at := range leaves {
+		if err := t.write(0, at, sums[i].hash, sums[i].ok); err != nil {
 			return index.Hash{}, fmt.Errorf("tree: %w", err)
 		}
 		t.fresh[at] = struct{}{}
@@ -130,29 +151,21 @@ func (t *treeWriter) flush(nextID int64) (index.Hash, error) {
 		}
 		changed = parents
 	}
-	t.dirty, t.fresh = map[int64]struct{}{}, map[int64]struct{}{}
 	return treeRoot(t.c)
 }
 
-// readLeaf hashes a leaf's rows anew.
-func (t *treeWriter) readLeaf(at int64) error {
-	var leaf proof.Leaf
-	leaf.Reset(at)
-	lo := at << proof.LeafBits
-	var e index.Entry
-	for row, err := range t.c.query(context.Background(),
-		"SELECT "+entryColumns+" FROM main.entries WHERE id BETWEEN ? AND ? ORDER BY id", lo, lo+proof.LeafSize-1) {
-		if err != nil {
-			return err
-		}
-		if err := scanEntry(row, &e); err != nil {
-			return err
-		}
-		leaf.Add(&e)
-	}
-	h, ok := leaf.Sum()
-	return t.put(0, at, h, ok)
+// reset forgets a transaction that ended.
+func (t *treeWriter) reset() {
+	t.dirty, t.fresh = map[int64]struct{}{}, map[int64]struct{}{}
+	t.changes, t.grown = overlay{}, math.MaxInt64
 }
+
+// streams reports whether so many leaves are dirty that reading all rows once is cheaper.
+func (t *treeWriter) streams(nextID int64) bool {
+	return len(t.dirty) > proof.LeafSize && int64(len(t.dirty)) > (proof.LeafOf(nextID)+1)/2
+}
+
+func (t *treeWriter) sortedDirty() []int64 { return slices.Sorted(maps.Keys(t.dirty)) }
 
 // readNode hashes an inner node's children anew.
 func (t *treeWriter) readNode(level int, at int64) error {
@@ -171,7 +184,7 @@ func (t *treeWriter) readNode(level int, at int64) error {
 		n.Add(int(idx&(proof.Fan-1)), index.Hash(b))
 	}
 	h, ok := n.Sum(level, at)
-	return t.put(level, at, h, ok)
+	return t.write(level, at, h, ok)
 }
 
 // treeRoot reads the root; zero if there are no rows.
@@ -215,36 +228,4 @@ func streamTree(ctx context.Context, c *conn, b *proof.Builder, each func(*index
 		}
 	}
 	return b.Root()
-}
-
-// checkTree counts the whole tree again and compares every node, both ways.
-func checkTree(ctx context.Context, c *conn, want index.Hash) error {
-	nodes := int64(0)
-	b := proof.NewBuilder(func(level int, idx int64, h index.Hash) error {
-		nodes++
-		row, err := c.one("SELECT hash FROM tree WHERE level = ? AND idx = ?", int64(level), idx)
-		if err != nil {
-			return fmt.Errorf("node %d/%d: %w (%w)", level, idx, ErrCorrupt, err)
-		}
-		if got, _ := row[0].([]byte); string(got) != string(h[:]) {
-			return fmt.Errorf("node %d/%d is not the hash of what is below it: %w", level, idx, ErrCorrupt)
-		}
-		return nil
-	})
-	var form shape
-	root, err := streamTree(ctx, c, b, form.add)
-	if err != nil {
-		return err
-	}
-	if err := form.finish(); err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	stored, err := c.int("SELECT count(*) FROM tree")
-	if err != nil {
-		return err
-	}
-	if root != want || stored != nodes {
-		return fmt.Errorf("the rows are not those that were signed: %w", ErrCorrupt)
-	}
-	return nil
 }

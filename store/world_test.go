@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 }
 
 // smallLimits bring chunks, staging and large deltas about with few rows.
-var smallLimits = limits{chunkRows: 16, stageRows: 16, deltaRows: 10, checkpoint: 8192}
+var smallLimits = limits{chunkRows: 16, stageRows: 16, deltaRows: 10, besideLeaves: 2, checkpoint: 8192, minDead: 4, maxDead: 8}
 
 // world is an owner and a replica of its location in one folder, and a log of every state that the owner committed.
 // The log lies elsewhere, so that no fault of the stores' disk reaches it.
@@ -119,7 +119,7 @@ type state struct {
 }
 
 func (st *state) text() string {
-	return fmt.Sprintf("H %v\n%s\n%s\n", st.head.Root, strings.Join(st.rows, "\n"), strings.Join(st.dead, "\n"))
+	return fmt.Sprintf("H %v %d\n%s\n%s\n", st.head.Root, st.horizon, strings.Join(st.rows, "\n"), strings.Join(st.dead, "\n"))
 }
 
 func (st *state) name() string {
@@ -166,8 +166,11 @@ func (w *world) record() error {
 		return err
 	}
 	path := filepath.Join(w.log, st.name())
-	if b, err := os.ReadFile(path); err == nil && string(b) != st.text() {
-		return fmt.Errorf("violation: seq %d was committed twice with other content:\n%s\n%s", st.head.Seq, b, st.text())
+	if b, err := os.ReadFile(path); err == nil {
+		if err := sameOutcome(&st, string(b)); err != nil {
+			return fmt.Errorf("violation: committed twice: %w", err)
+		}
+		return w.tell(&st) // what was logged first may have dead runs that were pruned since
 	}
 	tmp := fmt.Sprintf("%s.%d.tmp", path, os.Getpid()) // a stopped child may be in the middle of its own
 	if err := os.WriteFile(tmp, []byte(st.text()), 0o600); err != nil {
@@ -176,7 +179,12 @@ func (w *world) record() error {
 	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w.out, "own %d %d %d %v\n", st.head.Epoch.Counter, st.head.Epoch.Random, st.head.Seq, st.head.Root)
+	return w.tell(&st)
+}
+
+// tell makes a state of the owner known.
+func (w *world) tell(st *state) error {
+	_, err := fmt.Fprintf(w.out, "own %d %d %d %v\n", st.head.Epoch.Counter, st.head.Epoch.Random, st.head.Seq, st.head.Root)
 	return err
 }
 
@@ -194,7 +202,8 @@ func (w *world) commit(cs ...index.Change) error {
 	return errors.Join(err, recordErr)
 }
 
-// pull brings the replica to the owner's head, page by page, and makes it known.
+// pull brings the replica to the owner's head, page by page, and makes it known. If the owner has no deltas from there any
+// more, it takes all.
 func (w *world) pull(mode func(context.Context, *Store, index.Location, index.Epoch) (*Intake, error), limit int) error {
 	ctx := context.Background()
 	held, err := w.owner.Held(ctx, w.l)
@@ -206,7 +215,13 @@ func (w *world) pull(mode func(context.Context, *Store, index.Location, index.Ep
 		return err
 	}
 	for done := false; !done; {
-		if done, err = step(ctx, w.owner, in, limit); err != nil {
+		if done, err = step(ctx, w.owner, in, limit); errors.Is(err, index.ErrBelowHorizon) {
+			if err := errors.Join(in.Discard(), in.Close()); err != nil {
+				return err
+			}
+			return w.pull(full, limit)
+		}
+		if err != nil {
 			return errors.Join(err, in.Close())
 		}
 	}
@@ -221,8 +236,34 @@ func (w *world) pull(mode func(context.Context, *Store, index.Location, index.Ep
 	return err
 }
 
+// reconcile does what pull does, by the hash tree. Without a replica there is nothing to compare.
+func (w *world) reconcile() error {
+	ctx := context.Background()
+	if _, err := w.replica.Held(ctx, w.l); errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if _, err := reconcile(ctx, w.owner, w.replica, w.l); err != nil {
+		return err
+	}
+	held, err := w.replica.Held(ctx, w.l)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w.out, "replica %d %d %d\n", held.Head.Epoch.Counter, held.Head.Epoch.Random, held.Head.Seq)
+	return err
+}
+
 func full(ctx context.Context, s *Store, l index.Location, e index.Epoch) (*Intake, error) {
 	return s.Intake(ctx, l, e, index.ModeFull)
+}
+
+// prune forgets old dead runs of the owner or of the replica.
+func (w *world) prune(s *Store) error {
+	_, err := s.Prune(context.Background(), w.l)
+	if errors.Is(err, ErrNotFound) { // no replica now
+		return nil
+	}
+	return err
 }
 
 func (w *world) drop() error {
@@ -232,6 +273,20 @@ func (w *world) drop() error {
 	err := w.replica.Drop(context.Background(), w.l)
 	if errors.Is(err, ErrNotFound) {
 		return nil
+	}
+	return err
+}
+
+// quarantine sets the replica's file aside, as if it had been found damaged.
+func (w *world) quarantine() error {
+	if _, err := fmt.Fprintln(w.out, "dropping"); err != nil {
+		return err
+	}
+	files, err := w.replica.Files(context.Background())
+	for _, f := range files {
+		if _, qerr := w.replica.Quarantine(context.Background(), f.Location, f.Generation, "a test"); qerr != nil {
+			err = errors.Join(err, qerr)
+		}
 	}
 	return err
 }
@@ -282,7 +337,12 @@ func (k *known) read(lines io.Reader) error {
 // than it was, as after a power cut.
 func (w *world) verify(k *known, mayFall bool) error {
 	ctx := context.Background()
-	if err := errors.Join(w.owner.Check(ctx), w.replica.Check(ctx)); err != nil {
+	err := w.replica.Check(ctx)
+	_, aside := errors.AsType[*QuarantineError](err)
+	if aside && k.replica == 0 {
+		err = nil
+	}
+	if err := errors.Join(w.owner.Check(ctx), err); err != nil {
 		return fmt.Errorf("violation: check: %w", err)
 	}
 	st, err := readState(w.owner, w.l)
@@ -298,7 +358,7 @@ func (w *world) verify(k *known, mayFall bool) error {
 	if err := w.record(); err != nil {
 		return err
 	}
-	if err := w.verifySeqs(); err != nil {
+	if err := w.verifySeqs(); err != nil || aside {
 		return err
 	}
 	rep, err := readState(w.replica, w.l)
@@ -321,21 +381,34 @@ func (w *world) verify(k *known, mayFall bool) error {
 	return sameOutcome(&rep, string(b))
 }
 
-// sameOutcome compares a replica with the owner's state in the log. The replica has dead runs above its horizon only.
+// sameOutcome compares a file with the owner's state in the log. Both have dead runs above their horizon only.
 func sameOutcome(rep *state, logged string) error {
 	lines := strings.Split(strings.TrimSpace(logged), "\n")
-	want := state{}
-	for _, line := range lines[1:] {
+	var root string
+	var want, have state
+	if _, err := fmt.Sscanf(lines[0], "H %s %d", &root, &want.horizon); err != nil {
+		return fmt.Errorf("log: %w", err)
+	}
+	above := func(line string) bool {
 		var seq int64
 		_, _ = fmt.Sscanf(line[1:], "%d", &seq)
+		return seq > max(rep.horizon, want.horizon)
+	}
+	for _, line := range lines[1:] {
 		switch {
+		case line == "":
 		case line[0] == 'E':
 			want.rows = append(want.rows, line)
-		case seq > rep.horizon:
+		case above(line):
 			want.dead = append(want.dead, line)
 		}
 	}
-	if lines[0] != "H "+rep.head.Root.String() || !slices.Equal(want.rows, rep.rows) || !slices.Equal(want.dead, rep.dead) {
+	for _, line := range rep.dead {
+		if above(line) {
+			have.dead = append(have.dead, line)
+		}
+	}
+	if root != rep.head.Root.String() || !slices.Equal(want.rows, rep.rows) || !slices.Equal(want.dead, have.dead) {
 		return fmt.Errorf("violation: replica at seq %d has other rows than its owner had:\n%s\n%s", rep.head.Seq, rep.text(), logged)
 	}
 	return nil
@@ -420,12 +493,13 @@ func (w *world) verifyFinished() error {
 // interrupted run left, and ends in the same rows.
 func (w *world) script() error {
 	first := make([]index.Change, 0, 40)
-	var edits, dels []index.Change
+	var edits, dels, more []index.Change
 	for i := range 30 {
 		path := fmt.Sprintf("d%d/f%02d", i%4, i)
 		first = append(first, put(path, 1))
 		if i%4 == 1 || i%4 == 2 {
 			edits = append(edits, put(path, 3))
+			more = append(more, put(path, 5))
 		}
 	}
 	first = append(first, put("gone", 1))
@@ -440,8 +514,40 @@ func (w *world) script() error {
 		func() error { return w.pull(intake, 9) },
 		func() error { return w.amend() },
 		func() error { return w.pull(full, 100) },
+		w.forgetful,
+		func() error { return w.commit(put("d1/f05", 4), put("new/y", 1), del("d2/f06")) },
+		func() error { return w.reconcile() },
+		func() error { return w.commit(append(more, put("new/z", 1), del("d2"))...) },
+		func() error { return w.reconcile() },
 		func() error { return w.second() },
 		func() error { return w.drop() },
+		func() error { return w.pull(intake, 100) },
+		func() error { return w.quarantine() },
+		func() error { return w.pull(intake, 100) },
+	} {
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgetful makes more dead runs than may stay, twice: first the replica has them too, and both prune; then the owner
+// prunes what the replica has not got yet.
+func (w *world) forgetful() error {
+	var puts, dels []index.Change
+	for i := range 24 {
+		puts = append(puts, put(fmt.Sprintf("short-lived/%02d", i), 1))
+		if i%2 == 0 {
+			dels = append(dels, del(fmt.Sprintf("short-lived/%02d", i)))
+		}
+	}
+	for _, f := range []func() error{
+		func() error { return w.commit(append(puts, dels...)...) },
+		func() error { return w.pull(intake, 100) },
+		func() error { return errors.Join(w.prune(w.replica), w.prune(w.owner)) },
+		func() error { return w.commit(append(puts, dels...)...) },
+		func() error { return w.prune(w.owner) },
 		func() error { return w.pull(intake, 100) },
 	} {
 		if err := f(); err != nil {
@@ -476,7 +582,7 @@ func (w *world) amend() error {
 	return w.record()
 }
 
-// second makes another location and drops it.
+// second makes another location, takes it back, and drops it.
 func (w *world) second() error {
 	ctx := context.Background()
 	if err := w.leftover(); err != nil {
@@ -485,6 +591,24 @@ func (w *world) second() error {
 	l, err := w.owner.Create(ctx, testLibrary, index.Record{Name: "second", Root: "/second", Platform: "linux"})
 	if err != nil {
 		return err
+	}
+	if _, err := w.owner.Commit(ctx, l, changes(put("a/b", 1), put("c", 1), del("c")), CommitOptions{AsOf: time.Now}); err != nil {
+		return err
+	}
+	was, err := readState(w.owner, l)
+	if err != nil {
+		return err
+	}
+	if err := takeBack(ctx, w.owner, w.owner, l, 2, nil); err != nil {
+		return err
+	}
+	is, err := readState(w.owner, l)
+	if err != nil {
+		return err
+	}
+	h := is.head
+	if h.Epoch.Counter != was.head.Epoch.Counter+1 || h.Seq <= was.head.Seq || h.NextID < was.head.NextID || !slices.Equal(is.rows, was.rows) {
+		return fmt.Errorf("violation: from %v\n%s to %v\n%s", was.head, was.text(), h, is.text())
 	}
 	return w.owner.Drop(ctx, l)
 }
@@ -511,11 +635,19 @@ func (w *world) churn() error {
 		var err error
 		switch rand.IntN(8) {
 		case 0:
-			if err = w.drop(); err == nil {
+			lose := w.drop
+			if rand.IntN(2) == 0 {
+				lose = w.quarantine
+			}
+			if err = lose(); err == nil {
 				err = w.pull(intake, 30)
 			}
 		case 1:
 			err = w.pull(full, 30)
+		case 6:
+			err = errors.Join(w.prune(w.owner), w.prune(w.replica))
+		case 7:
+			err = w.reconcile()
 		case 2, 3, 4, 5:
 			err = w.pull(intake, 1+rand.IntN(30))
 		}

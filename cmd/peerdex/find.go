@@ -44,16 +44,20 @@ func (a *app) findCommand() *cobra.Command {
 		Aliases: []string{"f"},
 		Short:   "Search the files of all devices",
 		Long: `Search the files of all devices, whether they are on or off, and whether the
-daemon runs or not. Names are searched, not contents. "peerdex help query" has
-the operators.
+daemon runs or not. Names and paths are searched, not contents. "peerdex help
+query" has the operators.
+
+Hits come device by device, this one's first, in the order in which they were
+indexed, or as --sort says.
 
 On a terminal hits come with size and time; in a pipe one DEVICE:PATH a line, or
 as the flags say. How old each device's part of the answer is goes to standard
 error. Exit code 1 says that nothing was found.`,
-		Example: "  peerdex find report 2026 ext:pdf\n  peerdex find 'size:>1G' -d nas\n  peerdex find -t d photos",
+		Example: "  peerdex find report 2026 ext:pdf\n  peerdex find 'size:>1G' -d nas\n  peerdex find -t d photos\n" +
+			"  peerdex find -p /tank/photos -k image --sort modified- --limit 20",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q.Text = strings.Join(args, " ")
-			if strings.TrimSpace(q.Text) == "" && len(q.Ext)+len(q.Size)+len(q.Modified)+len(q.Type)+len(q.On) == 0 {
+			if strings.TrimSpace(q.Text) == "" && conditions(&q) == 0 {
 				return usage(cmd, "what is to be found?")
 			}
 			if q.Limit < 0 {
@@ -70,10 +74,21 @@ error. Exit code 1 says that nothing was found.`,
 	fl.StringArrayVarP(&q.Size, "size", "S", nil, "size, such as '>10M' or 1M..2G")
 	fl.StringArrayVarP(&q.Type, "type", "t", nil, "f file, d folder, l symlink")
 	fl.StringArrayVar(&q.Modified, "modified", nil, "time of the last change, such as '<7d' or 2026-03")
+	fl.StringArrayVarP(&q.Kind, "kind", "k", nil, "image, video, audio, doc, archive or code")
+	fl.StringArrayVar(&q.Name, "name", nil, "word or pattern (repeatable: any of them)")
+	fl.StringArrayVarP(&q.Path, "path", "p", nil, "folder to look in (repeatable: any of them)")
 	fl.StringArrayVarP(&q.On, "on", "d", nil, "device (repeatable: any of them)")
+	fl.StringArrayVar(&q.Location, "location", nil, "location (repeatable: any of them)")
+	fl.StringVar(&q.Sort, "sort", "", "name, size or modified; size- begins with the largest")
 	fl.IntVar(&q.Limit, "limit", 0, "stop after this many (0: never)")
+	fl.StringVar(&q.After, "after", "", `go on behind a hit: the "next" that --json printed with it`)
 	f.register(c)
 	return c
+}
+
+// conditions counts what flags ask for.
+func conditions(q *api.Query) int {
+	return len(q.Ext) + len(q.Kind) + len(q.Location) + len(q.Modified) + len(q.Name) + len(q.On) + len(q.Path) + len(q.Size) + len(q.Type)
 }
 
 func (a *app) find(ctx context.Context, q api.Query, f hitFlags) error {

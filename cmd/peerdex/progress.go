@@ -151,6 +151,10 @@ func barTitle(p *api.Progress) string {
 		return "Scanning " + quote(p.Name)
 	case api.PhaseProve:
 		return "Proving " + quote(p.Device) + ": " + quote(p.Name)
+	case phaseExport:
+		return "Exporting " + quote(p.Device) + ": " + quote(p.Name)
+	case api.PhaseImport:
+		return "Importing " + quote(p.Device) + ": " + quote(p.Name)
 	case api.PhaseApply:
 		return "Storing " + quote(p.Device) + ": " + quote(p.Name)
 	}

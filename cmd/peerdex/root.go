@@ -43,8 +43,8 @@ also while the others are off.
 	}{
 		{"start", "Start:", []*cobra.Command{a.upCommand(), a.downCommand(), a.addCommand(), a.rmCommand(), a.locationsCommand(), a.scanCommand()}},
 		{"devices", "Devices:", []*cobra.Command{a.inviteCommand(), a.joinCommand(), a.devicesCommand()}},
-		{"find", "Find:", []*cobra.Command{a.findCommand(), a.lsCommand()}},
-		{"more", "More:", []*cobra.Command{a.statusCommand(), a.checkCommand(), a.demoCommand(), a.serveCommand(), a.pathsCommand(), a.versionCommand()}},
+		{"find", "Find:", []*cobra.Command{a.findCommand(), a.lsCommand(), a.infoCommand()}},
+		{"more", "More:", []*cobra.Command{a.statusCommand(), a.checkCommand(), a.exportCommand(), a.importCommand(), a.demoCommand(), a.serveCommand(), a.pathsCommand(), a.versionCommand()}},
 	}
 	for _, g := range groups {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
@@ -118,20 +118,31 @@ const exitCodesHelp = `Exit codes
 Treat a code that is not in the list as a failure.`
 
 const queryHelp = `A query is words and operators; an entry is found when all of them hold. Names are
-searched, not paths and not contents.
+searched, not contents; a word with a slash looks at paths.
 
   report 2026           the name holds both words, in any order
   "annual report"       it holds these words together (in a shell: '"annual report"')
   report !draft         ... and not this one; -draft says the same (after a --)
   IMG_*.jpg  ch-??      * is anything, ? is one character: the whole name must fit
+  scan[0-9].[!p]*       [...] is one of these characters, [!...] none of them
+  docs/inv              inv... in a folder ...docs
+  docs/*.pdf            a PDF in a folder docs; docs/**/*.pdf at any depth below it
+  /tank/*/*.pdf         with a slash in front: from the top of the device
 
   ext:jpg,png           one of these extensions                    -e jpg -e png
   size:>10M             larger than; also size:<1k, size:1M..2G    -S '>10M'
   modified:<7d          changed in the last seven days             --modified '<7d'
   modified:2026-03      in that month; also 2026, 2026-03-14, today, 2026-01..2026-03
   type:d                f file, d folder, l symlink, o other       -t d
+  kind:image,video      by extension; also audio, doc, archive, code      -k image
+  name:bill,invoice     the name holds one of these                --name bill
+  path:/tank/photos     this folder and all below it; path:photos wherever it is   -p photos
   on:nas,laptop         on one of these devices                    -d nas -d laptop
+  location:photos       in locations of this name                  --location photos
   !ext:tmp              an operator turned round
+
+--sort name, size or modified puts the hits in order, with a - behind it the
+other way round: --sort size-.
 
 A word without capitals is found in any case, one with a capital only as it is.
 K, M, G, T are powers of 1024; ages are in s, min, h, d, w, mo and y.`
@@ -142,6 +153,8 @@ const jsonHelp = `With --json every answer is one JSON object a line on standard
 
 find and ls print one line a hit (kind "hit") and then one line of kind
 "summary" with the count and, for each device, as of when it was answered.
+If --limit ended a find, the last hit has "next": find the same --after that
+to go on.
 Other commands print one line; invite prints two, the ticket and the outcome.
 
 An error is one such line of kind "error" on standard error, with code, title,

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"io"
 	"iter"
 	"sync"
 
@@ -17,6 +18,7 @@ type memory struct {
 	called chan struct{} // closed at the first call, when not nil
 	err    error         // what every call returns, after hits were yielded
 	hits   []api.Hit
+	file   string // what Export writes before it returns err, if anything
 	events chan api.Event
 	ended  chan struct{} // closed when a stream or a wait saw its context end
 }
@@ -77,6 +79,10 @@ func (m *memory) List(_ context.Context, r api.ListRequest) (api.Listing, error)
 	return api.Listing{Device: r.Device, Path: r.Path, Entries: m.hits, Next: r.After}, m.ask(r)
 }
 
+func (m *memory) Entry(_ context.Context, r api.EntryRequest) (api.Entry, error) {
+	return api.Entry{Hit: sampleHit("/" + badName), LocationName: "docs", Hash: []byte{1}, Seq: 9}, m.ask(r)
+}
+
 func (m *memory) AddLocation(_ context.Context, r api.AddRequest) (api.Location, error) {
 	return sampleLocation(r.Path), m.ask(r)
 }
@@ -91,6 +97,33 @@ func (m *memory) Scan(_ context.Context, r api.ScanRequest) ([]api.ScanResult, e
 
 func (m *memory) Check(_ context.Context, r api.CheckRequest) ([]api.CheckResult, error) {
 	return []api.CheckResult{{Location: sampleLocation(r.Location), Problems: []string{"a", "b"}, Hint: "c"}}, m.ask(r)
+}
+
+func (m *memory) Export(_ context.Context, r api.ExportRequest, w io.Writer) error {
+	if m.file != "" {
+		if _, err := io.WriteString(w, m.file); err != nil {
+			return err
+		}
+	}
+	return m.ask(r)
+}
+
+func (m *memory) Import(_ context.Context, r io.Reader) (api.ImportResult, error) {
+	if m.err != nil {
+		return api.ImportResult{}, m.ask("refused")
+	}
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return api.ImportResult{}, err
+	}
+	return importOf(int64(len(b))), m.ask(string(b[:min(len(b), 100)]))
+}
+
+func importOf(size int64) api.ImportResult {
+	return api.ImportResult{Bytes: size, Problem: &api.Error{Code: api.CodeFailed, Title: "cut"}, Locations: []api.ImportedLocation{
+		{Location: sampleLocation("/mnt/" + badName), Outcome: api.ImportDone, Duration: 5},
+		{Location: sampleLocation("/b"), Outcome: api.ImportRefused, Problem: &api.Error{Code: api.CodeDenied, Title: "no", Hint: "peerdex x"}},
+	}}
 }
 
 func (m *memory) Invite(context.Context) (api.Invite, error) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -150,7 +151,7 @@ func (s *server) join(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) search(w http.ResponseWriter, r *http.Request) error {
-	p, err := readParams(r, "q", "ext", "size", "modified", "type", "on", "limit")
+	p, err := readParams(r, "q", "ext", "kind", "location", "modified", "name", "on", "path", "size", "type", "sort", "after", "limit")
 	if err != nil {
 		return err
 	}
@@ -159,7 +160,8 @@ func (s *server) search(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return s.streamHits(w, r, Query{
-		Text: p.Get("q"), Ext: p["ext"], Size: p["size"], Modified: p["modified"], Type: p["type"], On: p["on"], Limit: limit,
+		Text: p.Get("q"), Ext: p["ext"], Kind: p["kind"], Location: p["location"], Modified: p["modified"], Name: p["name"], On: p["on"],
+		Path: p["path"], Size: p["size"], Type: p["type"], Sort: p.Get("sort"), After: p.Get("after"), Limit: limit,
 	})
 }
 
@@ -188,6 +190,40 @@ func (s *server) list(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v.Entries = orEmpty(v.Entries)
+	return writeJSON(w, http.StatusOK, v)
+}
+
+func (s *server) entryByPath(w http.ResponseWriter, r *http.Request) error {
+	p, err := readParams(r, "device", "path")
+	if err != nil {
+		return err
+	}
+	return s.entry(w, r, EntryRequest{Device: p.Get("device"), Path: p.Get("path")})
+}
+
+func (s *server) entryByID(w http.ResponseWriter, r *http.Request) error {
+	if _, err := readParams(r); err != nil {
+		return err
+	}
+	var req EntryRequest
+	err := errors.Join(req.Owner.UnmarshalText([]byte(r.PathValue("owner"))), req.Location.UnmarshalText([]byte(r.PathValue("location"))))
+	if err == nil {
+		req.EntryID, err = strconv.ParseInt(r.PathValue("id"), 10, 64)
+	}
+	if err == nil && req.EntryID <= 0 {
+		err = errors.New("entries are numbered from 1 up")
+	}
+	if err != nil {
+		return &Error{Code: CodeUsage, Title: "this names no entry", Detail: err.Error()}
+	}
+	return s.entry(w, r, req)
+}
+
+func (s *server) entry(w http.ResponseWriter, r *http.Request, req EntryRequest) error {
+	v, err := s.backend.Entry(r.Context(), req)
+	if err != nil {
+		return err
+	}
 	return writeJSON(w, http.StatusOK, v)
 }
 

@@ -13,7 +13,7 @@ import (
 	"runtime/debug"
 )
 
-// MaxBody is the size at which the server refuses the body of a request, in bytes.
+// MaxBody is the size at which the server refuses the body of a request, in bytes. A file that is imported may be larger.
 const MaxBody = 1 << 20
 
 // ServerOptions is what [NewServer] needs beside a backend. The zero value works.
@@ -36,7 +36,7 @@ type server struct {
 // NewServer returns the handler of all routes. It has no authentication of its own: serve it where only the user
 // can connect, such as a unix socket of mode 0600. It refuses whatever a web browser could be made to send:
 // requests with an Origin or a Referer, cross-origin requests as Sec-Fetch-Site tells them, and bodies that are
-// not declared as JSON. It is safe for concurrent use and starts no goroutines.
+// not declared as what the route takes. It is safe for concurrent use and starts no goroutines.
 func NewServer(b Backend, opts ServerOptions) http.Handler {
 	s := &server{backend: b, opts: opts, log: opts.Logger}
 	if s.log == nil {
@@ -65,6 +65,8 @@ func (s *server) routes() map[string]handler {
 		"DELETE /v1/locations/{ref}": s.removeLocation,
 		"POST /v1/scan":              s.scan,
 		"POST /v1/check":             s.check,
+		"GET /v1/export":             s.export,
+		"POST " + importPath:         s.importFile,
 		"POST /v1/invites":           s.invite,
 		"GET /v1/invites/{id}":       s.waitInvite,
 		"DELETE /v1/invites/{id}":    s.cancelInvite,
@@ -72,8 +74,11 @@ func (s *server) routes() map[string]handler {
 		"GET /v1/search":             s.search,
 		"POST /v1/search":            s.searchBody,
 		"GET /v1/list":               s.list,
+		"GET /v1/entries":            s.entryByPath,
 		"GET /v1/events":             s.events,
 		"POST /v1/shutdown":          s.shutdown,
+
+		"GET /v1/entries/{owner}/{location}/{id}": s.entryByID,
 	}
 }
 
@@ -130,7 +135,9 @@ func (s *server) guard(next http.Handler) http.Handler {
 			refuse.ServeHTTP(w, r)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+		if r.URL.Path != importPath {
+			r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+		}
 		next.ServeHTTP(w, r)
 	})
 }

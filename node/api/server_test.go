@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/node/api"
 	"github.com/peerdex/peerdex/node/api/client"
 	"github.com/peerdex/peerdex/test/harness"
@@ -43,6 +44,10 @@ func serve(t *testing.T, m *memory, opts api.ServerOptions) (*client.Client, *ht
 // TestRoundTrip makes every call through a socket: the backend must be asked what the caller asked, and the caller
 // must get what the backend answered.
 func TestRoundTrip(t *testing.T) {
+	full := api.Query{
+		Text: "a", Ext: []string{"b"}, Kind: []string{"c", "d"}, Location: []string{"e"}, Modified: []string{"f"}, Name: []string{"g"},
+		On: []string{"h"}, Path: []string{"/" + badName}, Size: []string{"i"}, Type: []string{"j"}, Sort: "size-", After: "k", Limit: 5,
+	}
 	long := api.Query{Text: strings.Repeat("word ", 2000), Ext: []string{"pdf"}, Limit: 5}
 	for _, tc := range []struct {
 		name  string
@@ -69,6 +74,17 @@ func TestRoundTrip(t *testing.T) {
 			return c.Check(ctx, api.CheckRequest{Location: badName, Deep: true})
 		}, api.CheckRequest{Location: badName, Deep: true},
 			[]api.CheckResult{{Location: sampleLocation(badName), Problems: []string{"a", "b"}, Hint: "c"}}},
+		{"export", func(ctx context.Context, c *client.Client) (any, error) {
+			var b strings.Builder
+			err := c.Export(ctx, api.ExportRequest{Of: "/mnt/" + badName + "&?"}, &b)
+			return b.String(), err
+		}, api.ExportRequest{Of: "/mnt/" + badName + "&?"}, "a file"},
+		{"import", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Import(ctx, strings.NewReader("a file"))
+		}, "a file", importOf(6)},
+		{"import of a large file", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Import(ctx, strings.NewReader(strings.Repeat("x", 3*api.MaxBody)))
+		}, strings.Repeat("x", 100), importOf(3 * api.MaxBody)},
 		{"invite", func(ctx context.Context, c *client.Client) (any, error) { return c.Invite(ctx) }, "invite", api.Invite{ID: "i/1", Ticket: "PDX:ABC"}},
 		{"wait for an invite", func(ctx context.Context, c *client.Client) (any, error) { return c.WaitInvite(ctx, "i/1") },
 			"i/1", api.InviteOutcome{Joined: true, Device: nas}},
@@ -84,11 +100,20 @@ func TestRoundTrip(t *testing.T) {
 			return collect(c.Search(ctx, api.Query{Text: "a b ext:pdf " + badName, On: []string{"nas", "x"}, Size: []string{">1M"}, Limit: 5}))
 		}, api.Query{Text: "a b ext:pdf " + badName, On: []string{"nas", "x"}, Size: []string{">1M"}, Limit: 5},
 			[]api.Hit{sampleHit("/" + badName), sampleHit("/b")}},
+		{"every field of a search", func(ctx context.Context, c *client.Client) (any, error) { return collect(c.Search(ctx, full)) }, full,
+			[]api.Hit{sampleHit("/" + badName), sampleHit("/b")}},
+		{"entry by path", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Entry(ctx, api.EntryRequest{Device: "nas", Path: "/" + badName})
+		}, api.EntryRequest{Device: "nas", Path: "/" + badName}, api.Entry{Hit: sampleHit("/" + badName), LocationName: "docs", Hash: []byte{1}, Seq: 9}},
+		{"entry by id", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Entry(ctx, api.EntryRequest{Owner: index.DeviceID{1}, Location: index.LocationID{2}, EntryID: 7})
+		}, api.EntryRequest{Owner: index.DeviceID{1}, Location: index.LocationID{2}, EntryID: 7},
+			api.Entry{Hit: sampleHit("/" + badName), LocationName: "docs", Hash: []byte{1}, Seq: 9}},
 		{"long search", func(ctx context.Context, c *client.Client) (any, error) { return collect(c.Search(ctx, long)) }, long,
 			[]api.Hit{sampleHit("/" + badName), sampleHit("/b")}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			m := &memory{hits: []api.Hit{sampleHit("/" + badName), sampleHit("/b")}}
+			m := &memory{hits: []api.Hit{sampleHit("/" + badName), sampleHit("/b")}, file: "a file"}
 			c, _ := serve(t, m, api.ServerOptions{})
 			got, err := tc.call(t.Context(), c)
 			if err != nil {
@@ -173,12 +198,17 @@ func TestRefusals(t *testing.T) {
 		{name: "fields where none are", method: "POST", path: "/v1/invites", body: `{"a":1}`, status: 400, code: api.CodeUsage},
 		{name: "two values", method: "POST", path: "/v1/join", body: `{"ticket":"x"}{}`, status: 400, code: api.CodeUsage},
 		{name: "no JSON", method: "POST", path: "/v1/join", body: `ticket`, status: 400, code: api.CodeUsage},
+		{name: "import as JSON", method: "POST", path: "/v1/import", body: `{}`, status: 400, code: api.CodeUsage},
+		{name: "import as a form", method: "POST", path: "/v1/import", header: http.Header{"Content-Type": {"multipart/form-data"}}, status: 400, code: api.CodeUsage},
+		{name: "unknown parameter of export", method: "GET", path: "/v1/export?location=x", status: 400, code: api.CodeUsage},
 		{name: "large body", method: "POST", path: "/v1/join", body: `{"ticket":"` + strings.Repeat("x", api.MaxBody) + `"}`, status: 413, code: api.CodeUsage},
 		{name: "unknown parameter", method: "GET", path: "/v1/search?query=x", status: 400, code: api.CodeUsage},
 		{name: "bad parameter", method: "GET", path: "/v1/search?limit=-1", status: 400, code: api.CodeUsage},
 		{name: "bad query string", method: "GET", path: "/v1/search?q=%zz", status: 400, code: api.CodeUsage},
 		{name: "bad keep", method: "DELETE", path: "/v1/locations/x?keep=maybe", status: 400, code: api.CodeUsage},
 		{name: "bad cursor", method: "GET", path: "/v1/list?after=%25", status: 400, code: api.CodeUsage},
+		{name: "bad location of an entry", method: "GET", path: "/v1/entries/x/y/1", status: 400, code: api.CodeUsage},
+		{name: "entry 0", method: "GET", path: "/v1/entries/" + index.DeviceID{1}.String() + "/" + index.LocationID{2}.String() + "/0", status: 400, code: api.CodeUsage},
 		{name: "no such route", method: "GET", path: "/v2/status", status: 404, code: api.CodeNotFound},
 		{name: "no such method", method: "PUT", path: "/v1/status", status: 404, code: api.CodeNotFound},
 		{name: "shutdown not offered", method: "POST", path: "/v1/shutdown", status: 403, code: api.CodeDenied},

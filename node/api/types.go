@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"iter"
 	"time"
 
@@ -58,12 +59,17 @@ const (
 	StateScanning   = "scanning"    // own: a scan is under way
 	StateNever      = "never"       // own: not scanned yet; replica: nothing received yet
 	StateAway       = "volume away" // own: the root is missing or empty; rows are kept
-	StateSyncing    = "syncing"     // replica: a transfer is under way
+	StateSyncing    = "syncing"     // replica: a transfer is under way; own: its lost index is taken back
 	StateBehind     = "behind"      // replica: a newer head is known
 	StateRetired    = "retired"     // removed by its owner
 	StateArchived   = "archived"    // removed by its owner, kept as it was
 	StateFrozen     = "frozen"      // the owner signed two heads that cannot both be true
 	StateUnreadable = "unreadable"  // own: the root can't be read; rows are kept
+	StateLost       = "lost"        // own: its index on this device is gone or damaged; no file in the folder is concerned
+
+	// StateQuarantined says that the file of the location on this device is damaged: nothing of it is used, and it is
+	// replaced as soon as that is possible. Or, with entries, that nobody serves its newest state as its owner signed it.
+	StateQuarantined = "quarantined"
 )
 
 // Location is a folder tree of one device.
@@ -85,6 +91,7 @@ type Location struct {
 	UnreadablePaths  []string         `json:"unreadable_paths,omitempty"` // the first few, relative to the root
 	HeldDeletions    int64            `json:"held_deletions,omitempty"`   // own: entries that wait for a second scan before they are deleted
 	LastScan         time.Time        `json:"last_scan,omitzero"`
+	Checked          time.Time        `json:"checked,omitzero"`             // last time all of its file here was read and found good; zero: not yet
 	LastScanDuration time.Duration    `json:"last_scan_duration,omitempty"` // ns
 }
 
@@ -96,11 +103,20 @@ func (l *Location) Ref() index.Location { return index.Location{Owner: l.Owner, 
 type Query struct {
 	Text     string   `json:"q"`
 	Ext      []string `json:"ext,omitempty"`
-	Size     []string `json:"size,omitempty"`
+	Kind     []string `json:"kind,omitempty"`
+	Location []string `json:"location,omitempty"` // names of locations
 	Modified []string `json:"modified,omitempty"`
+	Name     []string `json:"name,omitempty"`
+	On       []string `json:"on,omitempty"` // device names
+	Path     []string `json:"path,omitempty"`
+	Size     []string `json:"size,omitempty"`
 	Type     []string `json:"type,omitempty"`
-	On       []string `json:"on,omitempty"`    // device names
-	Limit    int      `json:"limit,omitempty"` // 0 = no limit
+	// Sort is "name", "size" or "modified", with a "-" behind it the other way round. "" is location by location: own
+	// ones first, then by device; in each by entry ID, which is about the order in which entries were first seen. So are
+	// entries that are equal in what they are sorted by.
+	Sort  string `json:"sort,omitempty"`
+	After string `json:"after,omitempty"` // the Next of a hit: go on behind it
+	Limit int    `json:"limit,omitempty"` // 0 = no limit
 }
 
 // Hit is one entry found or listed.
@@ -115,13 +131,35 @@ type Hit struct {
 	Location index.LocationID `json:"location"`
 	EntryID  int64            `json:"entry_id"`
 	AsOf     time.Time        `json:"as_of,omitzero"`
+	// Next is set by a search, on the hit with which its limit was reached: the After of a query that goes on.
+	Next string `json:"next,omitempty"`
+}
+
+// EntryRequest asks for one entry: by device and path, or by its name in the whole library.
+type EntryRequest struct {
+	Device string `json:"device,omitempty"` // name, unique prefix of a name or of an id
+	Path   string `json:"path,omitempty"`   // absolute on the device
+
+	Owner    index.DeviceID   `json:"owner,omitzero"`
+	Location index.LocationID `json:"location,omitzero"`
+	EntryID  int64            `json:"entry_id,omitempty"` // 0 = by device and path
+}
+
+// Entry is all that is known of one entry.
+type Entry struct {
+	Hit          Hit    `json:"hit"`
+	LocationName string `json:"location_name"`
+	Children     int64  `json:"children,omitempty"` // entries in a folder, not counting those further below
+	Hash         []byte `json:"hash,omitempty"`     // of its content, when known
+	Attrs        []byte `json:"attrs,omitempty"`    // of the application that feeds the location
+	Seq          int64  `json:"seq"`                // of its last change
 }
 
 // ListRequest asks for the entries of one folder.
 type ListRequest struct {
 	Device string `json:"device"`          // name, unique prefix of a name or of an id
 	Path   string `json:"path"`            // absolute on the device; "" or "/" lists its locations
-	After  string `json:"after,omitempty"` // name after which the page starts
+	After  string `json:"after,omitempty"` // name after which the page starts, or the Next of the page before
 	Limit  int    `json:"limit,omitempty"` // 0 = 1000
 }
 
@@ -167,16 +205,16 @@ type ScanResult struct {
 type CheckRequest struct {
 	Location string `json:"location,omitempty"` // name, path or id, or DEVICE:NAME; "" = all
 	Deep     bool   `json:"deep,omitempty"`     // read and hash every row, and compare the indexes with the rows
-	Repair   bool   `json:"repair,omitempty"`   // fetch damaged replicas again, and begin damaged own indexes anew
+	Repair   bool   `json:"repair,omitempty"`   // take damaged or lost own indexes back, or begin them anew, and wait
 }
 
 // CheckResult is what the check of one location found.
 type CheckResult struct {
-	Location Location      `json:"location"` // as far as it can be read
+	Location Location      `json:"location"` // as far as it can be read; of its states only "quarantined" is told
 	OK       bool          `json:"ok"`
 	Problems []string      `json:"problems"` // what is wrong, empty when OK
 	Hint     string        `json:"hint,omitempty"`
-	Repaired bool          `json:"repaired,omitempty"` // replica: deleted, to be fetched again; own: begun anew and scanned
+	Repaired bool          `json:"repaired,omitempty"` // own: taken back or begun anew, and scanned
 	Duration time.Duration `json:"duration"`           // ns
 }
 
@@ -207,10 +245,11 @@ type JoinResult struct {
 
 // Phases of a [Progress].
 const (
-	PhaseScan  = "scan"  // walking and committing an own location
-	PhaseFetch = "fetch" // receiving rows
-	PhaseProve = "prove" // comparing a snapshot with what its owner signed, and putting it in place
-	PhaseApply = "apply" // putting what was received in place
+	PhaseScan   = "scan"   // walking and committing an own location
+	PhaseFetch  = "fetch"  // receiving rows
+	PhaseProve  = "prove"  // comparing a snapshot with what its owner signed, and putting it in place
+	PhaseApply  = "apply"  // putting what was received in place
+	PhaseImport = "import" // taking a location from an exported file
 )
 
 // Strategies of transfers, as a [Progress] names them.
@@ -240,9 +279,16 @@ type Progress struct {
 
 // Types of an [Event].
 const (
-	EventBulkIndexComplete  = "index.complete"      // data: Location; an own commit of any size ended
-	EventLocationUpdated    = "location.updated"    // data: Location; a replica reached a head, or a state changed
-	EventLocationRemoved    = "location.removed"    // data: Location
+	EventBulkIndexComplete = "index.complete"      // data: Location; an own commit of any size ended
+	EventLocationUpdated   = "location.updated"    // data: Location; a replica reached a head, or a state changed
+	EventLocationRemoved   = "location.removed"    // data: Location
+	EventLocationLost      = "location.lost"       // data: Location; the index of an own location is gone or damaged
+	EventLocationTakenBack = "location.taken_back" // data: Location; an own one's index came back from another device
+	EventLocationChecked   = "location.checked"    // data: Location; all of its file was read and found good
+
+	// EventLocationQuarantined says that the file of a location was found damaged. Data: Location.
+	EventLocationQuarantined = "location.quarantined"
+
 	EventScanProgress       = "scan.progress"       // data: Progress, at most 10 a second
 	EventTransferProgress   = "transfer.progress"   // data: Progress, at most 10 a second
 	EventDeviceConnected    = "device.connected"    // data: Device
@@ -277,7 +323,9 @@ type Reader interface {
 	Locations(ctx context.Context) ([]Location, error)
 	Search(ctx context.Context, q Query) iter.Seq2[Hit, error]
 	List(ctx context.Context, r ListRequest) (Listing, error)
+	Entry(ctx context.Context, r EntryRequest) (Entry, error)
 	Check(ctx context.Context, r CheckRequest) ([]CheckResult, error) // returns when done; damage is no error
+	Export(ctx context.Context, r ExportRequest, w io.Writer) error   // writes a file as package archive describes it
 }
 
 // Backend is what the API serves: the node. The client implements it too, so that a program can speak to a node in
@@ -291,7 +339,8 @@ type Backend interface {
 	WaitInvite(ctx context.Context, id string) (InviteOutcome, error) // returns when joined, expired or cancelled
 	CancelInvite(ctx context.Context, id string) error
 	Join(ctx context.Context, r JoinRequest) (JoinResult, error)
-	Events(ctx context.Context) iter.Seq2[Event, error] // from now on, until ctx ends
+	Events(ctx context.Context) iter.Seq2[Event, error]            // from now on, until ctx ends
+	Import(ctx context.Context, r io.Reader) (ImportResult, error) // takes a file that Export wrote; what it refuses is no error
 }
 
 // Error is an error that crosses the API: what happened, in words for people, and a code for programs.

@@ -41,8 +41,10 @@ func TestWhole(t *testing.T) {
 		"always batches":                 {Situation{Heard: from(owner, 1_000_000, LinkNear), Rules: Rules{Always: BatchFull}}, BatchFull},
 		"always compact":                 {Situation{Heard: from(owner, 1, LinkNear), Rules: Rules{Always: Compact}}, Compact},
 		"always native, though it fails": {Situation{Heard: from(relay, 1, LinkUnknown), Rules: Rules{Always: Native}, NoSnapshot: []index.DeviceID{relay}}, Native},
-		"new epoch":                      {Situation{Held: ptr(sized(epoch1, 50, 3)), Heard: []Heard{{Device: owner, Head: other, Held: true, Reachable: true}}}, Compact},
-		"below the horizon":              {Situation{Held: ptr(head(epoch1, 5)), Heard: below}, Native},
+		"damaged":                        {Situation{Damaged: true, Heard: from(owner, 10_000, LinkNear)}, Native},
+		"new epoch":                      {Situation{Held: ptr(sized(epoch1, 50, 3)), Heard: []Heard{{Device: owner, Head: other, Held: true, Reachable: true}}}, Reconcile},
+		"new epoch, too different":       {Situation{Apart: true, Held: ptr(sized(epoch1, 50, 3)), Heard: []Heard{{Device: owner, Head: other, Held: true, Reachable: true}}}, Compact},
+		"below the horizon":              {Situation{Held: ptr(head(epoch1, 5)), Heard: below}, Reconcile},
 		"a delta, however large":         {Situation{Held: ptr(head(epoch1, 5)), Heard: from(owner, 1_000_000, LinkNear)}, BatchDelta},
 		"a delta, whatever the rules":    {Situation{Held: ptr(head(epoch1, 5)), Heard: from(owner, 9, LinkNear), Rules: Rules{Always: Native}}, BatchDelta},
 	} {

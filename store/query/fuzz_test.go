@@ -14,7 +14,7 @@ func FuzzParse(f *testing.F) {
 		"report -draft \"annual report\" !x", "IMG_*.jpg ?", "ext:jpg,png -ext:tar.gz ext:", "size:>1.5G size:..1M,0",
 		"modified:<7d modified:2026-01..2026-03 modified:today,>1mo", "type:f,d,l,o -type:link", "on:nas,\"my nas\" -on:p*",
 		"12:30 a::b foo:bar", "a|b (c) \"", "\"\\\"\\\\\"", "größe отчёт 日本 caf\xe9", "a/b\x00", "modified:1600..9999",
-		"modified:2026-03-09T10:00:30.123456789+01:00..2w", "size:99999999999999999999P", "modified:>2026-02-30T25",
+		"modified:2026-03-09T10:00:30.123456789+01:00..2w", "size:99999999999999999999P", "[a-z]*[!]x] a[b \"[\"", "docs/**/*.pdf path:/a/b,c -/x/[^y]", "kind:image,doc name:a,*b location:x", "modified:>2026-02-30T25",
 	} {
 		f.Add(s, "name.JPG")
 	}
@@ -44,7 +44,12 @@ func FuzzParse(f *testing.F) {
 		if q.Match(&e) != again.Match(&e) {
 			t.Fatalf("%q and %q differ about %q", text, q, name)
 		}
+		if q.MatchPath(name) != again.MatchPath(name) {
+			t.Fatalf("%q and %q differ about the path %q", text, q, name)
+		}
 		q.SQL()
+		q.Reaches(name)
 		q.MatchesDevice(name)
+		q.MatchesLocation(name)
 	})
 }

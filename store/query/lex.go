@@ -68,7 +68,7 @@ func (t token) empty() *fault {
 // impossible says why no name can hold t, if so.
 func (t token) impossible() *fault {
 	if strings.ContainsAny(t.text, "/\x00") {
-		return &fault{"no name holds a slash or a NUL byte", "search for one part of a path"}
+		return &fault{"no name holds a slash or a NUL byte", ""}
 	}
 	return nil
 }
@@ -120,35 +120,19 @@ func (t token) operator() (name string, value token, ok bool) {
 	return t.text[:i], t.from(i + 1), true
 }
 
-// quote writes s, which may hold the wildcards, so that lex and parseWord read it back as it is.
-func quote(s string) string {
-	var b strings.Builder
-	for s != "" {
-		i := strings.IndexAny(s, wildcards)
-		switch {
-		case i == 0:
-			b.WriteByte("*?"[strings.IndexByte(wildcards, s[0])])
-			s = s[1:]
-			continue
-		case i < 0:
-			i = len(s)
-		}
-		part := s[:i]
-		s = s[i:]
-		if isPlain(part) {
-			b.WriteString(part)
-			continue
-		}
-		b.WriteByte('"')
-		for j := range len(part) {
-			if part[j] == '"' || part[j] == '\\' {
-				b.WriteByte('\\')
-			}
-			b.WriteByte(part[j])
-		}
-		b.WriteByte('"')
+// quoteLit writes s so that lex and parseGlob read it back as it is.
+func quoteLit(s string) string {
+	if isPlain(s) {
+		return s
 	}
-	return b.String()
+	b := []byte{'"'}
+	for j := range len(s) {
+		if s[j] == '"' || s[j] == '\\' {
+			b = append(b, '\\')
+		}
+		b = append(b, s[j])
+	}
+	return string(append(b, '"'))
 }
 
 // isPlain reports whether s certainly needs no quotes, wherever it stands.

@@ -16,8 +16,8 @@ import (
 type exts []string
 
 func parseExt(t token, _ time.Time) (anyOf, *fault) {
-	if t.index('*') >= 0 || t.index('?') >= 0 {
-		return nil, &fault{"an extension can't hold * or ?", "name several, as in ext:jpg,jpeg"}
+	if p, f := parseGlob(t); f != nil || isGlob(p) {
+		return nil, &fault{"an extension can't hold *, ? or [ ]", "name several, as in ext:jpg,jpeg"}
 	}
 	if f := t.impossible(); f != nil {
 		return nil, f
@@ -48,7 +48,7 @@ func hasExt(name []byte) bool {
 // filter compares ends of names: one LIKE for a single extension, which measured fastest, and one substr for each
 // group of extensions of the same length.
 func (x exts) filter() filter {
-	f := filter{weight: 1}
+	f := filter{weight: 1, names: true}
 	byLen := map[int][]any{}
 	var alternatives []string
 	for _, ext := range x {
@@ -76,7 +76,7 @@ func (x exts) filter() filter {
 	return f
 }
 
-func (x exts) String() string { return list("ext:", x, quote) }
+func (x exts) String() string { return list("ext:", x, quoteLit) }
 
 // kinds is the condition that the entry is of one of these kinds.
 type kinds []index.Kind
@@ -109,24 +109,23 @@ func (k kinds) filter() filter {
 
 func (k kinds) String() string { return list("type:", k, index.Kind.String) }
 
-// deviceNames is the condition that a device has one of these names. Case never matters.
-type deviceNames []word
+// names is the condition that a device or a location has one of these names. Case never matters.
+type names []word
 
-func parseDevice(t token) (word, *fault) {
+// parseWhere reads the name of a device or a location.
+func parseWhere(t token, what string) (word, *fault) {
 	if t.text == "" {
-		return word{}, &fault{"no device named", "try on: and the name of a device"}
+		return word{}, &fault{"no " + what + " named", "name one, or several with commas between them"}
 	}
 	w, f := parseWord(t)
-	w.whole, w.exact = true, false
-	w.pattern = string(appendFold(nil, w.pattern))
+	w.whole = true
+	w.fold(false)
 	return w, f
 }
 
-func (d deviceNames) match(name string) bool {
-	return slices.ContainsFunc(d, func(w word) bool { return w.matchName(name) })
+func (n names) match(name string) bool {
+	return slices.ContainsFunc(n, func(w word) bool { return w.matchName(name) })
 }
-
-func (d deviceNames) String() string { return list("on:", d, word.String) }
 
 // list writes an operator and its values.
 func list[T any](op string, values []T, text func(T) string) string {

@@ -36,8 +36,8 @@ func (e *Error) Error() string {
 // Fields is a query in parts: a text in the language, and values of operators, as flags give them. What is in one
 // list is alternatives; the lists and the text are all joined by AND.
 type Fields struct {
-	Text                          string
-	Ext, Size, Modified, Type, On []string
+	Text                                                      string
+	Ext, Kind, Location, Modified, Name, On, Path, Size, Type []string
 }
 
 // Parse reads a text. Ages and dates are relative to now, in its time zone. Errors are of type [*Error].
@@ -49,7 +49,10 @@ func (f Fields) Parse(now time.Time) (Query, error) {
 	flags := [...]struct {
 		op     string
 		values []string
-	}{{"ext", f.Ext}, {"size", f.Size}, {"modified", f.Modified}, {"type", f.Type}, {"on", f.On}}
+	}{
+		{"ext", f.Ext}, {"kind", f.Kind}, {"location", f.Location}, {"modified", f.Modified}, {"name", f.Name}, {"on", f.On},
+		{"path", f.Path}, {"size", f.Size}, {"type", f.Type},
+	}
 	p := parser{now: now, bytes: len(f.Text)}
 	for _, flag := range flags {
 		for _, v := range flag.values {
@@ -102,15 +105,17 @@ type anyOf interface {
 	or(other anyOf) anyOf // of the same operator
 }
 
-// operators has every operator of the language but on:, which is no condition on an entry.
+// operators has every operator of the language that is a condition on an entry without its path.
 var operators = [...]operator{
 	{"ext", true, parseExt},
+	{"kind", true, parseKind},
 	{"modified", false, parseModified},
+	{"name", false, parseName},
 	{"size", false, parseSize},
 	{"type", true, parseType},
 }
 
-const operatorNames = "ext, modified, on, size, type"
+const operatorNames = "ext, kind, location, modified, name, on, path, size and type"
 
 func (p *parser) text(s string) error {
 	for pos := 0; ; {
@@ -156,6 +161,9 @@ func (p *parser) token(t token) *fault {
 	case t.is(0, '('):
 		return &fault{"parentheses have no meaning yet", `put the word in quotes to search for it`}
 	}
+	if strings.IndexByte(t.text, '/') >= 0 {
+		return p.path(not, false, []token{t})
+	}
 	if f := p.count(1); f != nil {
 		return f
 	}
@@ -173,8 +181,13 @@ func (p *parser) operator(not bool, name string, values []token) *fault {
 		return f
 	}
 	name = strings.ToLower(name)
-	if name == "on" {
-		return p.device(not, values)
+	switch name {
+	case "on":
+		return where(&p.q.devices, "device", not, values)
+	case "location":
+		return where(&p.q.locations, "location", not, values)
+	case "path":
+		return p.path(not, true, values)
 	}
 	i := slices.IndexFunc(operators[:], func(o operator) bool { return o.name == name })
 	if i < 0 {
@@ -204,22 +217,43 @@ func (p *parser) operator(not bool, name string, values []token) *fault {
 	return nil
 }
 
-func (p *parser) device(not bool, values []token) *fault {
-	var names deviceNames
+// path adds patterns for the path, each part of which counts as a value.
+func (p *parser) path(not, below bool, values []token) *fault {
+	t := pathTerm{not: not, below: below}
 	for _, v := range values {
-		w, f := parseDevice(v)
+		if v.text == "" {
+			return &fault{"no path named", "try path:/home or path:photos/2019"}
+		}
+		pattern, f := parsePath(v, below)
 		if f != nil {
 			return f
 		}
-		names = append(names, w)
+		if f := p.count(len(pattern)); f != nil {
+			return f
+		}
+		t.any = append(t.any, pattern)
 	}
-	for i, d := range p.q.devices {
-		if d.not == not {
-			p.q.devices[i].names = append(d.names, names...)
+	p.q.paths = append(p.q.paths, t)
+	return nil
+}
+
+// where adds names of what is to be searched.
+func where(terms *[]nameTerm, what string, not bool, values []token) *fault {
+	var all names
+	for _, v := range values {
+		w, f := parseWhere(v, what)
+		if f != nil {
+			return f
+		}
+		all = append(all, w)
+	}
+	for i, t := range *terms {
+		if t.not == not {
+			(*terms)[i].names = append(t.names, all...)
 			return nil
 		}
 	}
-	p.q.devices = append(p.q.devices, deviceTerm{not, names})
+	*terms = append(*terms, nameTerm{not, all})
 	return nil
 }
 

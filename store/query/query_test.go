@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/peerdex/peerdex/index"
 )
@@ -67,7 +68,31 @@ func TestNames(t *testing.T) {
 
 		{"100%", []string{"100%.txt"}, []string{"1000"}},
 		{"a_b", []string{"a_b"}, []string{"axb"}},
-		{"[a]", []string{"x[a]"}, []string{"a"}},
+		{"[a]", []string{"a", "A"}, []string{"x[a]", "b", "aa"}},
+		{`"[a]"`, []string{"x[a]"}, []string{"a"}},
+		{"a[b", []string{"xa[b"}, []string{"ab"}},
+		{"img[0-9].jpg", []string{"img7.jpg", "IMG0.JPG"}, []string{"img.jpg", "img10.jpg", "imga.jpg"}},
+		{"[a-c]*", []string{"a", "Bx", "C"}, []string{"d", "", "-"}},
+		{"[A-C]*", []string{"A", "Bx"}, []string{"a", "b"}},
+		{"[!a-c]x", []string{"dx", "-x", "日x", "\xffx"}, []string{"ax", "Cx", "x"}},
+		{"[^a]", []string{"b"}, []string{"a", "A"}},
+		{"[]a]", []string{"]", "a"}, []string{"[]a]", "b"}},
+		{"[!]a]", []string{"b"}, []string{"]", "a"}},
+		{"[a-]", []string{"a", "-"}, []string{"b"}},
+		{"[-a]", []string{"a", "-"}, []string{"b"}},
+		{`["a-c"]`, []string{"a", "-", "c"}, []string{"b"}},
+		{`["]!"]`, []string{"]", "!"}, []string{"a"}},
+		{"[ä-ü]", []string{"ö", "Ö"}, []string{"o"}},
+		{"[о-я]*", []string{"Отчёт", "яма"}, []string{"а"}},
+		{"[\xff]", []string{"\xff"}, []string{"\xfe", "ÿ"}},
+		{"[]", []string{"a[]b"}, []string{"a"}},
+		{"name:report,invoice", []string{"Report", "my invoice"}, []string{"repor"}},
+		{"name:report name:2026", []string{"Report-2026"}, []string{"report", "2026"}},
+		{"name:*.jpg,a", []string{"x.JPG", "bab"}, []string{"x.png"}},
+		{"-name:a", []string{"b"}, []string{"cab"}},
+		{"kind:image", []string{"a.jpg", "b.HEIC"}, []string{"a.mp4", "jpg"}},
+		{"kind:IMAGE,video kind:audio", []string{"a.jpg", "a.mp4", "a.flac"}, []string{"a.pdf"}},
+		{"-kind:image", []string{"a.pdf"}, []string{"a.png"}},
 		{`a\b`, []string{`a\b`}, []string{"ab"}},
 		{`"a\"b\\c\d"`, []string{`a"b\c\d`}, []string{"ab"}},
 		{"12:30", []string{"12:30"}, []string{"1230"}},
@@ -352,52 +377,63 @@ func TestDevices(t *testing.T) {
 
 func TestErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                        "nothing to search for; try a part of a name, or an operator such as ext:pdf",
-		"  \t ":                   "nothing to search for; try a part of a name, or an operator such as ext:pdf",
-		"a foo:bar":               "@2 foo:bar: no such operator; there are ext, modified, on, size, type; put it in quotes to search for it as a word",
-		"-path:x":                 "@0 -path:x: no such operator; there are ext, modified, on, size, type; put it in quotes to search for it as a word",
-		"Re:":                     "@0 Re:: no such operator; there are ext, modified, on, size, type; put it in quotes to search for it as a word",
-		`a "b c`:                  `@2 "b c: the quote is not closed; end it with "`,
-		`a "" b`:                  `@2 "": nothing between the quotes`,
-		"a | b":                   `@2 |: "|" has no meaning yet; put the word in quotes to search for it`,
-		"(a b)":                   "@0 (a: parentheses have no meaning yet; put the word in quotes to search for it",
-		"src/main.go":             "@0 src/main.go: no name holds a slash or a NUL byte; search for one part of a path",
-		"a\x00":                   "@0 a\x00: no name holds a slash or a NUL byte; search for one part of a path",
-		"ext:a/b":                 "@0 ext:a/b: no name holds a slash or a NUL byte; search for one part of a path",
-		"ext:jp*":                 "@0 ext:jp*: an extension can't hold * or ?; name several, as in ext:jpg,jpeg",
-		"size:>big":               "@0 size:>big: not a size; try size:>10M or size:10M..1G",
-		"size:":                   "@0 size:: not a size; try size:>10M or size:10M..1G",
-		"size:-1":                 "@0 size:-1: not a size; try size:>10M or size:10M..1G",
-		"size:1.5":                "@0 size:1.5: not a size; try size:>10M or size:10M..1G",
-		"size:.5M":                "@0 size:.5M: not a size; try size:>10M or size:10M..1G",
-		"size:1.M":                "@0 size:1.M: not a size; try size:>10M or size:10M..1G",
-		"size:1MM":                "@0 size:1MM: not a size; try size:>10M or size:10M..1G",
-		"size:1BB":                "@0 size:1BB: not a size; try size:>10M or size:10M..1G",
-		"size:1Q":                 "@0 size:1Q: not a size; try size:>10M or size:10M..1G",
-		"size:1...2":              "@0 size:1...2: not a size; try size:>10M or size:10M..1G",
-		"size:>1..2":              "@0 size:>1..2: not a size; try size:>10M or size:10M..1G",
-		"size:..":                 "@0 size:..: the range has no end; give at least one, as in a.. or ..b",
-		"size:1G..10M":            "@0 size:1G..10M: the range runs backwards; try 10M..1G",
-		"size:<0":                 "@0 size:<0: no size is below zero; size:0 finds empty files",
-		"size:1M,":                "@0 size:1M,: not a size; try size:>10M or size:10M..1G",
-		"modified:5m":             "@0 modified:5m: m could be minutes or months; write 5min or 5mo",
-		"modified:<5M":            "@0 modified:<5M: m could be minutes or months; write 5min or 5mo",
-		"modified:7d":             "@0 modified:7d: neither younger nor older; try modified:<7d or modified:>7d",
-		"modified:=7d":            "@0 modified:=7d: neither younger nor older; try modified:<7d or modified:>7d",
-		"modified:<7days":         "@0 modified:<7days: not an age; units are s, min, h, d, w, mo and y",
-		"modified:2026-13":        "@0 modified:2026-13: not a date or an age; try modified:<7d, modified:2026-03 or modified:2026-01..2026-03",
-		"modified:2026-02-30":     "@0 modified:2026-02-30: not a date or an age; try modified:<7d, modified:2026-03 or modified:2026-01..2026-03",
-		"modified:20260309":       "@0 modified:20260309: not a date or an age; try modified:<7d, modified:2026-03 or modified:2026-01..2026-03",
-		"modified:":               "@0 modified:: not a date or an age; try modified:<7d, modified:2026-03 or modified:2026-01..2026-03",
-		"modified:soon":           "@0 modified:soon: not a date or an age; try modified:<7d, modified:2026-03 or modified:2026-01..2026-03",
-		"modified:1w..2w":         "@0 modified:1w..2w: the range runs backwards; try 2w..1w",
-		"modified:..":             "@0 modified:..: the range has no end; give at least one, as in a.. or ..b",
-		"modified:1m..":           "@0 modified:1m..: m could be minutes or months; write 1min or 1mo",
-		"type:x":                  "@0 type:x: not a type; types are f (file), d (folder), l (link) and o (other)",
-		"type:":                   "@0 type:: not a type; types are f (file), d (folder), l (link) and o (other)",
-		"on:":                     "@0 on:: no device named; try on: and the name of a device",
-		strings.Repeat("a ", 65):  "@128 a: too much to look for, the limit is 64 words and values",
-		strings.Repeat("a", 4097): "a query of 4097 bytes is too long, the limit is 4096",
+		"":                              "nothing to search for; try a part of a name, or an operator such as ext:pdf",
+		"  \t ":                         "nothing to search for; try a part of a name, or an operator such as ext:pdf",
+		"a foo:bar":                     "@2 foo:bar: no such operator; there are ext, kind, location, modified, name, on, path, size and type; put it in quotes to search for it as a word",
+		"-dup:x":                        "@0 -dup:x: no such operator; there are ext, kind, location, modified, name, on, path, size and type; put it in quotes to search for it as a word",
+		"Re:":                           "@0 Re:: no such operator; there are ext, kind, location, modified, name, on, path, size and type; put it in quotes to search for it as a word",
+		`a "b c`:                        `@2 "b c: the quote is not closed; end it with "`,
+		`a "" b`:                        `@2 "": nothing between the quotes`,
+		"a | b":                         `@2 |: "|" has no meaning yet; put the word in quotes to search for it`,
+		"(a b)":                         "@0 (a: parentheses have no meaning yet; put the word in quotes to search for it",
+		"docs/":                         "@0 docs/: a path to search for ends with a name; path:docs finds what lies below docs, docs/* what is in it",
+		"a\x00":                         "@0 a\x00: no name holds a slash or a NUL byte",
+		"a/\x00":                        "@0 a/\x00: no name holds a slash or a NUL byte",
+		"ext:a/b":                       "@0 ext:a/b: no name holds a slash or a NUL byte",
+		"ext:jp*":                       "@0 ext:jp*: an extension can't hold *, ? or [ ]; name several, as in ext:jpg,jpeg",
+		"ext:[j]pg":                     "@0 ext:[j]pg: an extension can't hold *, ? or [ ]; name several, as in ext:jpg,jpeg",
+		"x[b-a]":                        "@0 x[b-a]: the range in brackets runs backwards; put the word in quotes to search for it as it is",
+		"a/x[b-a]":                      "@0 a/x[b-a]: the range in brackets runs backwards; put the word in quotes to search for it as it is",
+		"path:":                         "@0 path:: no path named; try path:/home or path:photos/2019",
+		"path:a,":                       "@0 path:a,: no path named; try path:/home or path:photos/2019",
+		"name:":                         "@0 name:: no name given; try name: and a part of a name",
+		"name:a/b":                      "@0 name:a/b: no name holds a slash or a NUL byte",
+		"kind:picture":                  "@0 kind:picture: not a kind; kinds are archive, audio, code, doc, image and video",
+		"location:":                     "@0 location:: no location named; name one, or several with commas between them",
+		"x " + strings.Repeat("/a", 64): "@2 " + strings.Repeat("/a", 64) + ": too much to look for, the limit is 64 words and values",
+		"size:>big":                     "@0 size:>big: not a size; try size:>10M or size:10M..1G",
+		"size:":                         "@0 size:: not a size; try size:>10M or size:10M..1G",
+		"size:-1":                       "@0 size:-1: not a size; try size:>10M or size:10M..1G",
+		"size:1.5":                      "@0 size:1.5: not a size; try size:>10M or size:10M..1G",
+		"size:.5M":                      "@0 size:.5M: not a size; try size:>10M or size:10M..1G",
+		"size:1.M":                      "@0 size:1.M: not a size; try size:>10M or size:10M..1G",
+		"size:1MM":                      "@0 size:1MM: not a size; try size:>10M or size:10M..1G",
+		"size:1BB":                      "@0 size:1BB: not a size; try size:>10M or size:10M..1G",
+		"size:1Q":                       "@0 size:1Q: not a size; try size:>10M or size:10M..1G",
+		"size:1...2":                    "@0 size:1...2: not a size; try size:>10M or size:10M..1G",
+		"size:>1..2":                    "@0 size:>1..2: not a size; try size:>10M or size:10M..1G",
+		"size:..":                       "@0 size:..: the range has no end; give at least one, as in a.. or ..b",
+		"size:1G..10M":                  "@0 size:1G..10M: the range runs backwards; try 10M..1G",
+		"size:<0":                       "@0 size:<0: no size is below zero; size:0 finds empty files",
+		"size:1M,":                      "@0 size:1M,: not a size; try size:>10M or size:10M..1G",
+		"modified:5m":                   "@0 modified:5m: m could be minutes or months; write 5min or 5mo",
+		"modified:<5M":                  "@0 modified:<5M: m could be minutes or months; write 5min or 5mo",
+		"modified:7d":                   "@0 modified:7d: neither younger nor older; try modified:<7d or modified:>7d",
+		"modified:=7d":                  "@0 modified:=7d: neither younger nor older; try modified:<7d or modified:>7d",
+		"modified:<7days":               "@0 modified:<7days: not an age; units are s, min, h, d, w, mo and y",
+		"modified:2026-13":              "@0 modified:2026-13: not a date or an age; try modified:<7d, modified:2026-03 or modified:2026-01..2026-03",
+		"modified:2026-02-30":           "@0 modified:2026-02-30: not a date or an age; try modified:<7d, modified:2026-03 or modified:2026-01..2026-03",
+		"modified:20260309":             "@0 modified:20260309: not a date or an age; try modified:<7d, modified:2026-03 or modified:2026-01..2026-03",
+		"modified:":                     "@0 modified:: not a date or an age; try modified:<7d, modified:2026-03 or modified:2026-01..2026-03",
+		"modified:soon":                 "@0 modified:soon: not a date or an age; try modified:<7d, modified:2026-03 or modified:2026-01..2026-03",
+		"modified:1w..2w":               "@0 modified:1w..2w: the range runs backwards; try 2w..1w",
+		"modified:..":                   "@0 modified:..: the range has no end; give at least one, as in a.. or ..b",
+		"modified:1m..":                 "@0 modified:1m..: m could be minutes or months; write 1min or 1mo",
+		"type:x":                        "@0 type:x: not a type; types are f (file), d (folder), l (link) and o (other)",
+		"type:":                         "@0 type:: not a type; types are f (file), d (folder), l (link) and o (other)",
+		"on:":                           "@0 on:: no device named; name one, or several with commas between them",
+		strings.Repeat("a ", 65):        "@128 a: too much to look for, the limit is 64 words and values",
+		strings.Repeat("a", 4097):       "a query of 4097 bytes is too long, the limit is 4096",
 	} {
 		_, err := Parse(text, testNow(t))
 		if e := (*Error)(nil); !errors.As(err, &e) {
@@ -426,12 +462,13 @@ func TestFields(t *testing.T) {
 	q, err := Fields{
 		Text: "report", Ext: []string{"pdf", "doc,odt"}, Size: []string{">1M"}, Modified: []string{"today"},
 		Type: []string{"f"}, On: []string{"my nas", `say "hi"`},
+		Name: []string{"a b"}, Path: []string{"/my docs"}, Kind: []string{"doc,code"}, Location: []string{"work"},
 	}.Parse(now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `report ext:pdf,doc,odt size:1048577.. ` +
-		`modified:2026-03-20T23:00:00.000000000Z..2026-03-21T22:59:59.999999999Z type:file on:"my nas","say \"hi\""`
+	want := `report ext:pdf,doc,odt kind:doc,code modified:2026-03-20T23:00:00.000000000Z..2026-03-21T22:59:59.999999999Z name:"a b" ` +
+		`size:1048577.. type:file path:/"my docs" on:"my nas","say \"hi\"" location:work`
 	if q.String() != want {
 		t.Errorf("got  %s\nwant %s", q, want)
 	}
@@ -451,8 +488,8 @@ func TestFields(t *testing.T) {
 	}
 
 	for want, f := range map[string]Fields{
-		"size:>big: not a size; try size:>10M or size:10M..1G": {Text: "a", Size: []string{">big"}},
-		"no device named; try on: and the name of a device":    {On: []string{""}},
+		"size:>big: not a size; try size:>10M or size:10M..1G":           {Text: "a", Size: []string{">big"}},
+		"no device named; name one, or several with commas between them": {On: []string{""}},
 	} {
 		_, err := f.Parse(now)
 		e := (*Error)(nil)
@@ -465,6 +502,152 @@ func TestFields(t *testing.T) {
 	}
 	if q, err := (Fields{Type: []string{"d"}}).Parse(now); err != nil || q.Empty() {
 		t.Errorf("flags only: %v, %v", q, err)
+	}
+}
+
+// TestPaths is the table of what a query says about paths.
+func TestPaths(t *testing.T) {
+	for _, c := range []struct {
+		query        string
+		matches, not []string
+	}{
+		{"docs/inv", []string{"/docs/invoice.pdf", "/a/mydocs/INV", "/a/docs/inv"}, []string{"/docs/my-inv", "/docs/inv/x", "/docs/a/inv", "/inv"}},
+		{"Docs/inv", []string{"/a/Docs/inv"}, []string{"/docs/inv", "/Docs/Inv"}},
+		{"a/b/c", []string{"/xa/b/cx"}, []string{"/a/xb/c", "/a/b/x/c", "/a/c"}},
+		{"/docs/inv", []string{"/docs/inv", "/docs/invoice"}, []string{"/a/docs/inv", "/mydocs/inv", "/docs"}},
+		{"docs//inv", []string{"/docs/inv"}, nil},
+		{"docs/*.pdf", []string{"/docs/a.pdf", "/x/docs/A.PDF"}, []string{"/docs/x/a.pdf", "/mydocs/a.pdf", "/a.pdf", "/docs/a.pdfx"}},
+		{"docs/**/*.pdf", []string{"/docs/a.pdf", "/x/docs/y/z/a.pdf"}, []string{"/a.pdf", "/doc/a.pdf"}},
+		{"/docs/**", []string{"/docs/a", "/docs/a/b"}, []string{"/docs", "/x/docs/a"}},
+		{"**/a", []string{"/a", "/x/y/a"}, []string{"/xa", "/a/b"}},
+		{"a/**/b/**/c", []string{"/a/b/c", "/a/x/b/y/b/z/c"}, []string{"/a/c", "/b/c"}},
+		{"/*/b", []string{"/a/b"}, []string{"/b", "/a/a/b"}},
+		{"/[a-c]/?", []string{"/B/x"}, []string{"/d/x", "/a/xy"}},
+		{`/"**"/b`, []string{"/**/bc"}, []string{"/a/b"}},
+		{"-docs/*.pdf", []string{"/a.pdf"}, []string{"/docs/a.pdf"}},
+		{"/größe/x", []string{"/GRÖẞE/X"}, nil},
+
+		{"path:/tank/docs", []string{"/tank/docs", "/tank/docs/a", "/Tank/Docs/a/b"}, []string{"/tank", "/tank/docs2", "/x/tank/docs/a"}},
+		{"path:/tank/docs/", []string{"/tank/docs/a"}, []string{"/tank/docs2"}},
+		{"path:/", []string{"/a", "/a/b"}, nil},
+		{"path:docs", []string{"/docs", "/a/docs/b/c"}, []string{"/mydocs/b", "/a"}},
+		{"path:docs/20*", []string{"/a/docs/2026/b"}, []string{"/docs/x/2026/b"}},
+		{"path:/a/**/z", []string{"/a/z", "/a/b/c/z/y"}, []string{"/a/b", "/z"}},
+		{"path:a,b", []string{"/a/x", "/x/b/y"}, []string{"/c/x"}},
+		{"path:a path:b", []string{"/a/b/x", "/b/a"}, []string{"/a/x", "/b/x"}},
+		{"-path:node_modules", []string{"/a/b"}, []string{"/a/node_modules", "/node_modules/b"}},
+		{`path:"a,b"`, []string{"/a,b/c"}, []string{"/a/c"}},
+	} {
+		q := mustParse(t, c.query)
+		if !q.UsesPath() {
+			t.Errorf("%s does not use paths", c.query)
+		}
+		again := mustParse(t, q.String())
+		if again.String() != q.String() {
+			t.Errorf("%s: written as %s, read as %s", c.query, q, again)
+		}
+		for want, paths := range map[bool][]string{true: c.matches, false: c.not} {
+			for _, p := range paths {
+				if got := q.MatchPath(p); got != want || got != again.MatchPath(p) {
+					t.Errorf("%s, %s: %v", c.query, p, got)
+				}
+			}
+		}
+	}
+}
+
+// TestReaches holds which folders a search has to enter.
+func TestReaches(t *testing.T) {
+	for _, c := range []struct {
+		query    string
+		anchored bool
+		yes, not []string
+	}{
+		{"a", false, []string{"/x"}, nil},
+		{"docs/inv", false, []string{"/x"}, nil},
+		{"-path:/a", false, []string{"/a"}, nil},
+		{"path:/tank/docs", true, []string{"/", "/tank", "/tank/DOCS", "/tank/docs/x/y"}, []string{"/x", "/tank/x", "/tank/docs2"}},
+		{"/tank/*.pdf", true, []string{"/", "/tank"}, []string{"/x", "/tank/x"}},
+		{"/a/**/b", true, []string{"/a", "/a/x/y"}, []string{"/b"}},
+		{"path:/a,/b/c", true, []string{"/a/x", "/b"}, []string{"/b/d", "/c"}},
+		{"path:/a,b", false, []string{"/x"}, nil},
+		{"path:/a /a/b/*", true, []string{"/a/b"}, []string{"/a/c"}},
+		{"path:/", false, []string{"/x/y"}, nil},
+	} {
+		q := mustParse(t, c.query)
+		if q.Anchored() != c.anchored {
+			t.Errorf("%s: anchored %v", c.query, q.Anchored())
+		}
+		for want, folders := range map[bool][]string{true: c.yes, false: c.not} {
+			for _, f := range folders {
+				if q.Reaches(f) != want {
+					t.Errorf("%s reaches %s: %v", c.query, f, !want)
+				}
+			}
+		}
+	}
+}
+
+// TestPathNaive compares patterns for paths with the plainest way to say the same, and holds that no search leaves
+// out a folder that it must enter.
+func TestPathNaive(t *testing.T) {
+	var naive func(p pathPattern, names []string) bool
+	naive = func(p pathPattern, names []string) bool {
+		switch {
+		case len(p) == 0:
+			return len(names) == 0
+		case p[0].deep:
+			return naive(p[1:], names) || len(names) > 0 && naive(p, names[1:])
+		}
+		return len(names) > 0 && p[0].matchName(names[0]) && naive(p[1:], names[1:])
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		part := rapid.SampledFrom([]string{"a", "b", "ab", "A", "*", "?", "a*", "**", "[ab]"})
+		text := rapid.SampledFrom([]string{"/", "", "path:", "path:/"}).Draw(t, "begin") + strings.Join(rapid.SliceOfN(part, 2, 5).Draw(t, "parts"), "/")
+		names := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "ab", "A", "c"}), 1, 6).Draw(t, "names")
+		q, err := Parse(text, time.Time{})
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		path := "/" + strings.Join(names, "/")
+		got := q.MatchPath(path)
+		if want := naive(q.paths[0].any[0], names); got != want {
+			t.Fatalf("%s, %s: %v, want %v", text, path, got, want)
+		}
+		for i := range names {
+			if folder := "/" + strings.Join(names[:i], "/"); got && !q.Reaches(folder) {
+				t.Fatalf("%s does not reach %s, but finds %s", text, folder, path)
+			}
+		}
+		again, err := Parse(q.String(), time.Time{})
+		if err != nil || again.String() != q.String() || again.MatchPath(path) != got {
+			t.Fatalf("%s is written as %s: %v, %v", text, q, again, err)
+		}
+	})
+}
+
+func TestLocations(t *testing.T) {
+	q := mustParse(t, "location:photos,Doc* -location:doc2")
+	for name, want := range map[string]bool{"Photos": true, "docs": true, "DOC2": false, "music": false} {
+		if q.MatchesLocation(name) != want {
+			t.Errorf("%s: %s: %v", q, name, !want)
+		}
+	}
+	if again := mustParse(t, q.String()); again.String() != q.String() || q.Empty() {
+		t.Errorf("%s is read as %s", q, again)
+	}
+}
+
+// TestOnlyNames holds which searches can be answered from the names alone, at first.
+func TestOnlyNames(t *testing.T) {
+	for text, want := range map[string]bool{
+		"a": true, "A *.jpg": true, "ext:jpg": true, "name:a,b": true, "docs/*.pdf": true, "a -type:d": false, "a size:0": false, "a modified:today": false,
+		"kind:image": false, "-a": false, "*": false, "path:a": false, "a path:b -c on:x": true, "type:f": false,
+	} {
+		if q := mustParse(t, text); q.OnlyNames() != want {
+			where, _ := q.SQL()
+			t.Errorf("%s: %v, for %s", text, !want, where)
+		}
 	}
 }
 

@@ -17,6 +17,9 @@ CREATE TABLE location (
   owner      BLOB    NOT NULL,
   id         BLOB    NOT NULL,
   generation INTEGER NOT NULL,
+  since      INTEGER NOT NULL,    -- ns since 1970: when it came into use
+  checked    INTEGER NOT NULL,    -- ns since 1970 of the last time that all of it was read and found good; 0 = never
+  quarantine TEXT    NOT NULL,    -- why nothing of it is used any more; '' = it is
   PRIMARY KEY (owner, id)
 ) STRICT, WITHOUT ROWID;
 
@@ -45,11 +48,13 @@ CREATE TABLE published (
   id     BLOB    NOT NULL,
   epoch  INTEGER NOT NULL,        -- its counter
   seq    INTEGER NOT NULL,
+  next   INTEGER NOT NULL,        -- its next id
   digest BLOB    NOT NULL,        -- SHA-256 of the head without library and time
   PRIMARY KEY (id, seq)
 ) STRICT, WITHOUT ROWID;
 
--- The newest head heard of a location, from each device that spoke of it.
+-- The newest head heard of a location, from each device that spoke of it. What this device says of its own locations is
+-- here too: it is needed when a location's file is lost.
 CREATE TABLE heard (
   owner   BLOB    NOT NULL,
   id      BLOB    NOT NULL,

@@ -28,7 +28,7 @@ type CallRule struct {
 func CallRules() []CallRule {
 	const guest = "the node is a guest in its process: "
 	return []CallRule{
-		{"os", []string{"Exit"}, []string{"cmd/..."}, guest + "it returns errors"},
+		{"os", []string{"Exit"}, []string{"cmd/...", "test/bench"}, guest + "it returns errors"},
 		{"log", []string{"Fatal*", "Panic*", "Print*", "Default", "Set*"}, []string{"cmd/..."}, guest + "a logger comes in the Config"},
 		{
 			"log/slog", []string{"Default", "SetDefault", "SetLogLoggerLevel", "Debug*", "Info*", "Warn*", "Error*", "Log", "LogAttrs", "With"},

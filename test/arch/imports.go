@@ -55,6 +55,10 @@ func ImportRules() []ImportRule {
 			Why: "the planner and the job queue are tested without a network and without a database",
 		},
 		{
+			In: []string{"node/scrub/..."}, Only: []string{"std", "index", "index/internal/..."},
+			Why: "when a file is checked is decided without a store, so that weeks pass in a test",
+		},
+		{
 			In: []string{"node/api/..."}, Never: []string{"store/...", "protocols/...", "discovery/...", "cmd/...", sqlite, goLibp2p},
 			Why: "the API serves a Backend; an embedding program brings its own",
 		},
@@ -71,8 +75,12 @@ func ImportRules() []ImportRule {
 			Why: "a peer's bytes go through the bounded decoder of protocols/wire only: the library's own allocates what a header claims",
 		},
 		{
-			In: []string{"..."}, Except: []string{"protocols/wire/...", "test/..."}, Never: []string{"github.com/klauspost/compress/..."},
-			Why: "decompression of a peer's bytes is bounded in one place",
+			In: []string{"..."}, Except: []string{"protocols/wire/...", "node/archive/...", "test/..."}, Never: []string{"github.com/klauspost/compress/..."},
+			Why: "decompression of others' bytes is bounded in two places: one for what peers send, one for files carried by hand",
+		},
+		{
+			In: []string{"node/archive/..."}, Only: []string{"std", "index", "github.com/klauspost/compress/..."},
+			Why: "the format of exported files is read and written without a store, a node or a network",
 		},
 		{
 			In: []string{"..."}, Except: []string{"cmd/..."}, Never: []string{"github.com/spf13/cobra/...", "github.com/jedib0t/go-pretty/..."},
@@ -85,6 +93,10 @@ func ImportRules() []ImportRule {
 		{
 			In: []string{"..."}, Except: []string{"test/..."}, Never: []string{"test/..."},
 			Why: "proofs from outside use the product, not the other way round",
+		},
+		{
+			In: []string{"test/bench/entryset"}, Only: []string{"std", "index", "index/internal/..."},
+			Why: "nothing that is measured takes part in making what it is measured with",
 		},
 	}
 }
@@ -133,7 +145,7 @@ func Dependencies() []Dependency {
 		{"github.com/gofrs/flock", false, "one daemon for one data folder"},
 		{"github.com/google/go-cmp", true, "differences in tests"},
 		{"github.com/jedib0t/go-pretty/v6", false, "tables and progress bars"},
-		{"github.com/klauspost/compress", false, "zstd and s2 on the wire"},
+		{"github.com/klauspost/compress", false, "zstd and s2 on the wire and in exported files"},
 		{"github.com/libp2p/go-libp2p", false, "the network"},
 		{"github.com/libp2p/zeroconf/v2", false, "mDNS"},
 		{"github.com/mattn/go-sqlite3", false, "the store"},

@@ -126,6 +126,15 @@ func (c *Client) List(ctx context.Context, r api.ListRequest) (api.Listing, erro
 	return call[api.Listing](ctx, c, http.MethodGet, "/v1/list?"+p.Encode(), nil)
 }
 
+// Entry implements [api.Reader].
+func (c *Client) Entry(ctx context.Context, r api.EntryRequest) (api.Entry, error) {
+	path := "/v1/entries?" + url.Values{"device": {r.Device}, "path": {r.Path}}.Encode()
+	if r.EntryID != 0 {
+		path = "/v1/entries/" + r.Owner.String() + "/" + r.Location.String() + "/" + strconv.FormatInt(r.EntryID, 10)
+	}
+	return call[api.Entry](ctx, c, http.MethodGet, path, nil)
+}
+
 // call makes one request and reads its whole answer.
 func call[T any](ctx context.Context, c *Client, method, path string, body any) (v T, err error) {
 	resp, err := c.do(ctx, method, path, body)

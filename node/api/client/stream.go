@@ -11,6 +11,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -19,14 +20,23 @@ import (
 
 // Search implements [api.Reader].
 func (c *Client) Search(ctx context.Context, q api.Query) iter.Seq2[api.Hit, error] {
-	p := url.Values{"q": {q.Text}, "ext": q.Ext, "size": q.Size, "modified": q.Modified, "type": q.Type, "on": q.On}
+	p := url.Values{
+		"q": {q.Text}, "ext": q.Ext, "kind": q.Kind, "location": q.Location, "modified": q.Modified, "name": q.Name, "on": q.On,
+		"path": q.Path, "size": q.Size, "type": q.Type,
+	}
+	if q.Sort != "" {
+		p.Set("sort", q.Sort)
+	}
+	if q.After != "" {
+		p.Set("after", q.After)
+	}
 	if q.Limit != 0 {
 		p.Set("limit", strconv.Itoa(q.Limit))
 	}
 	if s := p.Encode(); len(s) <= maxQueryString {
 		return stream[api.Hit](ctx, c, http.MethodGet, "/v1/search?"+s, nil)
 	}
-	if !utf8.ValidString(q.Text) {
+	if slices.ContainsFunc(slices.Concat([]string{q.Text}, q.Name, q.Path), func(s string) bool { return !utf8.ValidString(s) }) {
 		return func(yield func(api.Hit, error) bool) {
 			yield(api.Hit{}, &api.Error{Code: api.CodeUsage, Title: "a query this long must be valid UTF-8"})
 		}
