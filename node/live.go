@@ -149,6 +149,13 @@ func (n *Node) report(p Progress, t *throttle) {
 	n.events.emit(Event{Type: kind, Progress: &p})
 }
 
+// ended forgets a phase that another follows.
+func (v *live) ended(l index.Location, phase string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.moving, movement{l, phase})
+}
+
 // endReport tells that a scan or a transfer ended.
 func (n *Node) endReport(l index.Location, phase string, err error) {
 	n.live.mu.Lock()

@@ -128,7 +128,7 @@ func (n *Node) open() error {
 	places := wire.NewPlaces(0, 0)
 	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}, Places: places})
 	n.files = snapshot.NewServer(snapshot.ServerConfig{Config: n.wire(), Source: snapshots{n}, Places: places})
-	n.trees = tree.NewServer(tree.ServerConfig{Config: n.wire(), Source: source{n}, Places: places})
+	n.trees = tree.NewServer(tree.ServerConfig{Config: n.wire(), Source: source{n}})
 	n.headsOf = heads.NewServer(n.headsConfig())
 	return nil
 }

@@ -134,13 +134,12 @@ func (n *Node) fetchSnapshot(ctx context.Context, l index.Location, p syncer.Pla
 	before, _, had := d.Have()
 	err = f.fetch(ctx)
 	n.report(f.at, &throttle{})
-	n.endReport(l, api.PhaseFetch, err)
 	after, _, has := d.Have()
 	if err == nil {
 		err = f.prove(ctx)
-		n.endReport(l, api.PhaseProve, err)
 	}
 	err = errors.Join(err, d.Close())
+	n.endReport(l, f.at.Phase, err)
 	progress := has > had && (before == "" || before == after)
 	if err != nil && n.blames(ctx, p.Provider, err, progress) {
 		err = fmt.Errorf("%w: %w", syncer.ErrNoSnapshot, err)
@@ -258,6 +257,7 @@ func (f *fetch) Put(_ context.Context, b []byte, at snapshot.Progress) error {
 func (f *fetch) prove(ctx context.Context) error {
 	f.at.Phase, f.at.DoneBytes = api.PhaseProve, f.at.TotalBytes
 	f.n.report(f.at, &throttle{})
+	f.n.live.ended(f.loc, api.PhaseFetch)
 	done := make(chan error, 1)
 	go func() { done <- f.d.Finish(ctx) }()
 	tick := time.NewTicker(100 * time.Millisecond)

@@ -61,7 +61,7 @@ func (d *device) watch() (stop func() map[string][]string) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for e := range events {
-			if p := e.Progress; p != nil && p.Finished && p.Error == "" && p.Phase == api.PhaseFetch {
+			if p := e.Progress; p != nil && p.Finished && p.Error == "" && p.Phase != api.PhaseScan {
 				all[p.Name] = append(all[p.Name], p.Strategy)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -36,8 +37,9 @@ type Source interface {
 // ServerConfig configures a [Server]. Zero fields have the defaults said.
 type ServerConfig struct {
 	wire.Config
-	Source Source
-	Places *wire.Places // shared with other bulk protocols, nil = its own; beyond them, comparisons are refused as busy
+	Source     Source
+	MaxStreams int // served at a time, 0 = 8; more are refused as busy
+	MaxPerPeer int // served at a time to one peer, 0 = 2
 }
 
 const (
@@ -57,14 +59,21 @@ const (
 type Server struct {
 	cfg   ServerConfig
 	shell *wire.Shell
+
+	mu     sync.Mutex
+	active map[peer.ID]int
+	total  int
 }
 
 // NewServer returns a server; set its Handle as the stream handler of [ID].
 func NewServer(cfg ServerConfig) *Server {
-	if cfg.Places == nil {
-		cfg.Places = wire.NewPlaces(0, 0)
+	if cfg.MaxStreams == 0 {
+		cfg.MaxStreams = 8
 	}
-	s := &Server{cfg: cfg}
+	if cfg.MaxPerPeer == 0 {
+		cfg.MaxPerPeer = 2
+	}
+	s := &Server{cfg: cfg, active: make(map[peer.ID]int)}
 	s.shell = wire.NewShell(wire.Service{Name: "peerdex.tree", Memory: serverMemory}, cfg.Config, s.serve)
 	return s
 }
@@ -95,15 +104,35 @@ func (s *Server) serve(ctx context.Context, c *wire.Conn, from peer.ID) error {
 			return fmt.Errorf("receive request: %w", err)
 		}
 		if wait == wire.FirstFrameTimeout { // only now: a stream that asks for nothing takes no place
-			if !s.cfg.Places.Take(from) {
+			if !s.take(from) {
 				return wire.Refusal{Err: wire.ErrBusy, RetryAfter: retryAfter}
 			}
-			defer s.cfg.Places.Release(from)
+			defer s.release(from)
 		}
 		if last, err = s.answer(ctx, c, &req, last); err != nil {
 			return err
 		}
 		wait = wire.IdleTimeout
+	}
+}
+
+func (s *Server) take(p peer.ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.total >= s.cfg.MaxStreams || s.active[p] >= s.cfg.MaxPerPeer {
+		return false
+	}
+	s.total++
+	s.active[p]++
+	return true
+}
+
+func (s *Server) release(p peer.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total--
+	if s.active[p]--; s.active[p] == 0 {
+		delete(s.active, p)
 	}
 }
 

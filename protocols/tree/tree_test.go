@@ -220,8 +220,8 @@ func TestBusy(t *testing.T) {
 		if err := <-begin("another"); err != nil {
 			t.Errorf("after all ended: %v", err)
 		}
-		if err := srv.Close(); err != nil || srv.cfg.Places.Taken() != 0 {
-			t.Errorf("%d places still taken, %v", srv.cfg.Places.Taken(), err)
+		if err := srv.Close(); err != nil || srv.total != 0 || len(srv.active) != 0 {
+			t.Errorf("%d places still taken, %v", srv.total, err)
 		}
 	})
 }
