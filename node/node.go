@@ -23,6 +23,7 @@ import (
 	"github.com/peerdex/peerdex/protocols/batch"
 	"github.com/peerdex/peerdex/protocols/heads"
 	"github.com/peerdex/peerdex/protocols/pair"
+	"github.com/peerdex/peerdex/protocols/snapshot"
 	"github.com/peerdex/peerdex/protocols/tree"
 	"github.com/peerdex/peerdex/protocols/wire"
 	"github.com/peerdex/peerdex/store"
@@ -59,6 +60,7 @@ type Node struct {
 	scrub   *scrub.Scrubber
 	window  *pair.Window
 	batches *batch.Server
+	files   *snapshot.Server
 	trees   *tree.Server
 	headsOf *heads.Server
 	talks   *talks
@@ -123,7 +125,9 @@ func (n *Node) open() error {
 	n.syncer = syncer.New(syncer.Config{Situations: n.replicas, Do: n.attempt, Log: n.log})
 	n.talks, n.losses = newTalks(), newLosses()
 	n.window = pair.NewWindow(pair.WindowConfig{Config: n.wire(), Self: n.st.Self(), Admitter: admitter{n}})
-	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}})
+	places := wire.NewPlaces(0, 0)
+	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}, Places: places})
+	n.files = snapshot.NewServer(snapshot.ServerConfig{Config: n.wire(), Source: snapshots{n}, Places: places})
 	n.trees = tree.NewServer(tree.ServerConfig{Config: n.wire(), Source: source{n}})
 	n.headsOf = heads.NewServer(n.headsConfig())
 	return nil
@@ -160,6 +164,7 @@ func (n *Node) Start(ctx context.Context) error {
 	n.host.Store(h)
 	h.SetStreamHandler(pair.ID, n.window.Handle)
 	h.SetStreamHandler(batch.ID, n.batches.Handle)
+	h.SetStreamHandler(snapshot.ID, n.files.Handle)
 	h.SetStreamHandler(tree.ID, n.trees.Handle)
 	h.SetStreamHandler(heads.ID, n.headsOf.Handle)
 	n.keeper = discovery.NewKeeper(discovery.KeeperConfig{
@@ -200,7 +205,7 @@ func (n *Node) Close() error {
 	n.closed = true
 	n.mu.Unlock()
 	n.cancel(errClosing)
-	errs := []error{n.window.Close(), n.batches.Close(), n.trees.Close(), n.headsOf.Close()}
+	errs := []error{n.window.Close(), n.batches.Close(), n.files.Close(), n.trees.Close(), n.headsOf.Close()}
 	if h := n.host.Load(); h != nil {
 		errs = append(errs, h.Close())
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/protocols/batch"
 	"github.com/peerdex/peerdex/protocols/heads"
+	"github.com/peerdex/peerdex/protocols/snapshot"
 	"github.com/peerdex/peerdex/protocols/wire"
 	"github.com/peerdex/peerdex/store"
 )
@@ -108,6 +109,10 @@ func recordRequests(t *testing.T, head index.SignedHead) map[protocol.ID][]byte 
 	pull := &recorder{}
 	_, _ = batch.Pull(t.Context(), pull, index.NewFull(head.Location, head.Epoch), nil, batch.Options{Library: head.Library})
 	out[batch.ID] = pull.sent
+	file := &recorder{}
+	_ = snapshot.Pull(t.Context(), file, snapshot.Request{Library: head.Library, Location: head.Location, Variants: snapshot.Variants(snapshot.Compact)},
+		nil, snapshot.Options{})
+	out[snapshot.ID] = file.sent
 	talk := &recorder{}
 	_, _ = heads.Exchange(t.Context(), talk, "", heads.Config{Backend: nobody{}})
 	out[heads.ID] = talk.sent

@@ -220,7 +220,7 @@ func (n *Node) verifyHead(h *index.SignedHead) error {
 func (n *Node) replicas(ctx context.Context) ([]syncer.Situation, error) {
 	all, err := n.situations(ctx)
 	for i := range all {
-		all[i].Apart = n.apart.has(all[i].Held)
+		all[i].Apart, all[i].Rules = n.apart.has(all[i].Held), n.cfg.rules()
 	}
 	return slices.DeleteFunc(all, func(s syncer.Situation) bool { return !n.wanted(ctx, &s) }), err
 }
@@ -244,6 +244,8 @@ func (n *Node) sync(ctx context.Context, sit syncer.Situation, p syncer.Plan) er
 		}
 		n.updated(api.EventLocationUpdated, l)
 		return nil
+	case syncer.Compact, syncer.Native:
+		return n.fetchSnapshot(ctx, l, p, n.openStream)
 	case syncer.BatchFull, syncer.BatchDelta, syncer.Reconcile:
 		err := n.pull(ctx, l, p)
 		if errors.Is(err, tree.ErrTooDifferent) {
@@ -294,8 +296,13 @@ func (n *Node) pull(ctx context.Context, l index.Location, p syncer.Plan) error 
 	}
 	err = errors.Join(err, in.Close())
 	n.endReport(l, api.PhaseFetch, err)
+	return n.transferred(l, p.Provider, err)
+}
+
+// transferred tells how a transfer ended.
+func (n *Node) transferred(l index.Location, provider index.DeviceID, err error) error {
 	if err != nil {
-		if pid, perr := wire.PeerOf(p.Provider); perr == nil && n.live.connected(p.Provider) {
+		if pid, perr := wire.PeerOf(provider); perr == nil && n.live.connected(provider) {
 			n.spawn(func() { n.talk(pid) }) // what it said of itself may be old
 		}
 		return err
