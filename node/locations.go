@@ -153,6 +153,7 @@ func (n *Node) RemoveLocation(ctx context.Context, r RemoveRequest) (Location, e
 		loc.State = api.StateArchived
 	}
 	n.events.emit(Event{Type: api.EventLocationRemoved, Location: &loc})
+	n.notify(l)
 	n.announce()
 	return loc, nil
 }

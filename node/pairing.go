@@ -126,7 +126,7 @@ func (n *Node) Join(ctx context.Context, r JoinRequest) (JoinResult, error) {
 	}
 	n.keeper.Kick()
 	n.mdns.Refresh()
-	n.spawn(func() { n.talk(p) })
+	n.spawn(n.everyone) // others than the inviter may be connected, too
 	out := JoinResult{Inviter: n.lib.device(t.Inviter)}
 	out.Devices, err = n.Devices(ctx)
 	return out, err
@@ -162,7 +162,10 @@ func (n *Node) enter(a pair.Admission) error {
 	if k := len(n.lib.members()); k > 1 {
 		return conflict("this device has a library already", "", "")
 	}
-	return n.lib.replace(n.ctx, lib)
+	if err := n.lib.replace(n.ctx, lib); err != nil {
+		return err
+	}
+	return n.notices.Enter(n.noticeLibrary())
 }
 
 func joinError(err error) error {
