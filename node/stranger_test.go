@@ -139,7 +139,10 @@ func (r *recorder) SetWriteDeadline(time.Time) error { return nil }
 // nobody is the backend of a device that knows nothing.
 type nobody struct{}
 
-func (nobody) Records(context.Context) ([][]byte, error)               { return nil, nil }
-func (nobody) Merge(context.Context, peer.ID, [][]byte) error          { return nil }
-func (nobody) Heads(context.Context) ([]heads.Announced, error)        { return nil, nil }
-func (nobody) Heard(context.Context, peer.ID, []heads.Announced) error { return nil }
+func (nobody) Records(context.Context) ([][]byte, error)                { return nil, nil }
+func (nobody) Merge(context.Context, peer.ID, [][]byte) error           { return nil }
+func (nobody) Heads(context.Context) ([]heads.Announced, error)         { return nil, nil }
+func (nobody) Said(context.Context, peer.ID) ([]heads.Announced, error) { return nil, nil }
+func (nobody) Heard(context.Context, peer.ID, []heads.Announced, []index.Location) error {
+	return nil
+}
