@@ -223,8 +223,13 @@ func (s *Store) dropStaging(l index.Location) error {
 	if err := s.steps.at("staging: delete all"); err != nil {
 		return err
 	}
+	return errors.Join(s.dropReceived(l), s.snaps.forget(l))
+}
+
+// dropReceived deletes what transfers of a location received so far.
+func (s *Store) dropReceived(l index.Location) error {
 	return errors.Join(removeDB(s.stagingPath(l, stageFull)), removeDB(s.stagingPath(l, stageDelta)),
-		removeDB(s.stagingPath(l, stageTree)), removeDownload(s.stagingPath(l, stageDownload)), s.snaps.forget(l))
+		removeDB(s.stagingPath(l, stageTree)), removeDownload(s.stagingPath(l, stageDownload)))
 }
 
 // ScanState is what the owner remembers of the last scan of a location.
