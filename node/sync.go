@@ -152,7 +152,7 @@ func (g gossip) Heard(ctx context.Context, from peer.ID, news []heads.Announced,
 			}
 		}
 	}
-	g.n.talks.done(from)
+	g.n.met(from)
 	g.n.notices.Meet(from)
 	if len(news)+len(gone) > 0 {
 		g.n.syncer.Kick()
