@@ -121,10 +121,10 @@ func (s *Store) HeardFrom(ctx context.Context, d index.DeviceID) ([]Heard, error
 	return s.readHeard(ctx, " WHERE device = ?", d[:])
 }
 
-func (s *Store) readHeard(ctx context.Context, where string, args ...driver.Value) ([]Heard, error) {
+func (s *Store) readHeard(ctx context.Context, which string, args ...driver.Value) ([]Heard, error) {
 	var out []Heard
 	err := s.node.with(ctx, func(c *conn) error {
-		for row, err := range c.query(ctx, "SELECT device, head, record, horizon, held, listed, at FROM heard"+where, args...) {
+		for row, err := range c.query(ctx, "SELECT device, head, record, horizon, held, listed, at FROM heard"+which, args...) {
 			if err != nil {
 				return err
 			}
