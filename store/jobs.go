@@ -91,9 +91,6 @@ func (s *Store) DropStaging(l index.Location) error {
 		return fmt.Errorf("drop what was received: %w", err)
 	}
 	defer s.unclaim(l)
-	if err := s.steps.at("staging: drop"); err != nil {
-		return fmt.Errorf("drop what was received: %w", err)
-	}
 	if err := s.dropReceived(l); err != nil {
 		return fmt.Errorf("drop what was received: %w", fsError(err))
 	}

@@ -104,6 +104,10 @@ type Location struct {
 // Ref returns the location's name in the whole library.
 func (l *Location) Ref() index.Location { return index.Location{Owner: l.Owner, ID: l.ID} }
 
+// Newest reports whether this device holds the newest state of a replica that any device told of, whether its owner is
+// connected or not.
+func (l *Location) Newest() bool { return l.State == StateCurrent || l.State == StateOwnerAway }
+
 // Query is a search. Text holds words and operators ("report ext:pdf size:>1M"); the other fields say the same as
 // operators and are joined to it by AND.
 type Query struct {
