@@ -56,6 +56,7 @@ type Node struct {
 	codecs  *wire.Codecs
 	traffic *wire.Traffic
 	rates   *wire.Rates
+	places  *wire.Places               // of bulk streams
 	host    atomic.Pointer[guard.Host] // nil before Start
 	keeper  *discovery.Keeper
 	mdns    *discovery.MDNS
@@ -131,9 +132,9 @@ func (n *Node) open() error {
 	n.syncer = syncer.New(syncer.Config{Situations: n.replicas, Do: n.attempt, Jobs: jobs{n}, Log: n.log})
 	n.talks, n.losses = newTalks(), newLosses()
 	n.window = pair.NewWindow(pair.WindowConfig{Config: n.wire(), Self: n.st.Self(), Admitter: admitter{n}})
-	places := wire.NewPlaces(0, 0)
-	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}, Places: places})
-	n.files = snapshot.NewServer(snapshot.ServerConfig{Config: n.wire(), Source: snapshots{n}, Places: places})
+	n.places = wire.NewPlaces(0, 0)
+	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}, Places: n.places})
+	n.files = snapshot.NewServer(snapshot.ServerConfig{Config: n.wire(), Source: snapshots{n}, Places: n.places})
 	n.trees = tree.NewServer(tree.ServerConfig{Config: n.wire(), Source: source{n}})
 	n.headsOf = heads.NewServer(n.headsConfig())
 	n.notices = notice.New(n.noticeConfig())
