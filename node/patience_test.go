@@ -38,7 +38,7 @@ func TestBusyProvider(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	for _, err := range []error{nil, errors.New("cut"), wire.Status{Code: wire.CodeNoReplica}, fmt.Errorf("x: %w", index.ErrBelowHorizon)} {
-		if got := patience(err); got != err { //nolint:errorlint // the very same
+		if got := patience(err); got != err {
 			t.Errorf("%v became %v", err, got)
 		}
 	}
