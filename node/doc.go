@@ -20,6 +20,7 @@
 // Devices are paired by a ticket: one calls [Node.Invite], the other [Node.Join]. From then on each has the index of
 // the other, and of all devices of the library, also while they are away; every answer says as of when it is true.
 // What a device lost of its own index it takes back from another one, and goes on.
+// What is being fetched is listed by [Node.Transfers], and paused, resumed or cancelled by [Node.ControlTransfers].
 // [OpenReader] answers the same questions from a data folder without a running node.
 //
 // Errors that a person should read are of type [*Error], with a code, what happened, why probably, and what to do. All

@@ -155,7 +155,7 @@ func (g gossip) Heard(ctx context.Context, from peer.ID, news []heads.Announced,
 	if err := g.n.rehearOwn(ctx, d); err != nil {
 		return err
 	}
-	g.n.talks.done(from)
+	g.n.met(from)
 	g.n.notices.Meet(from)
 	g.n.syncer.Kick() // also when nothing is new: who says it is here now
 	return nil

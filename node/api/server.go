@@ -75,6 +75,8 @@ func (s *server) routes() map[string]handler {
 		"POST /v1/search":            s.searchBody,
 		"GET /v1/list":               s.list,
 		"GET /v1/entries":            s.entryByPath,
+		"GET /v1/transfers":          s.transfers,
+		"POST /v1/transfers":         s.controlTransfers,
 		"GET /v1/events":             s.events,
 		"POST /v1/shutdown":          s.shutdown,
 

@@ -85,6 +85,13 @@ func TestRoundTrip(t *testing.T) {
 		{"import of a large file", func(ctx context.Context, c *client.Client) (any, error) {
 			return c.Import(ctx, strings.NewReader(strings.Repeat("x", 3*api.MaxBody)))
 		}, strings.Repeat("x", 100), importOf(3 * api.MaxBody)},
+		{"transfers", func(ctx context.Context, c *client.Client) (any, error) { return c.Transfers(ctx) }, "transfers", someTransfers},
+		{"pause", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.ControlTransfers(ctx, api.TransferRequest{Action: api.PauseTransfers, Of: badName})
+		}, api.TransferRequest{Action: api.PauseTransfers, Of: badName}, someTransfers},
+		{"cancel all", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.ControlTransfers(ctx, api.TransferRequest{Action: api.CancelTransfers, All: true})
+		}, api.TransferRequest{Action: api.CancelTransfers, All: true}, someTransfers},
 		{"invite", func(ctx context.Context, c *client.Client) (any, error) { return c.Invite(ctx) }, "invite", api.Invite{ID: "i/1", Ticket: "PDX:ABC"}},
 		{"wait for an invite", func(ctx context.Context, c *client.Client) (any, error) { return c.WaitInvite(ctx, "i/1") },
 			"i/1", api.InviteOutcome{Joined: true, Device: nas}},
@@ -194,6 +201,7 @@ func TestRefusals(t *testing.T) {
 		{name: "form", method: "POST", path: "/v1/locations", body: `{"path":"/a"}`, header: http.Header{"Content-Type": {"text/plain"}}, status: 400, code: api.CodeUsage},
 		{name: "unknown field", method: "POST", path: "/v1/join", body: `{"ticket":"x","tiket":"y"}`, status: 400, code: api.CodeUsage},
 		{name: "unknown field of add", method: "POST", path: "/v1/locations", body: `{"path":"x","foo":1}`, status: 400, code: api.CodeUsage},
+		{name: "unknown field of transfers", method: "POST", path: "/v1/transfers", body: `{"foo":1}`, status: 400, code: api.CodeUsage},
 		{name: "unknown field of scan", method: "POST", path: "/v1/scan", body: `{"foo":1}`, status: 400, code: api.CodeUsage},
 		{name: "fields where none are", method: "POST", path: "/v1/invites", body: `{"a":1}`, status: 400, code: api.CodeUsage},
 		{name: "two values", method: "POST", path: "/v1/join", body: `{"ticket":"x"}{}`, status: 400, code: api.CodeUsage},
