@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/metrics"
+
 	"github.com/peerdex/peerdex/discovery"
 	"github.com/peerdex/peerdex/index/membership"
 	"github.com/peerdex/peerdex/node/api"
@@ -90,6 +92,8 @@ type Config struct {
 	ConfirmAfter time.Duration
 	// InviteTTL is how long an invite stays open; 0 = 10 min.
 	InviteTTL time.Duration
+	// Bandwidth is told by libp2p of the bytes of every stream as they move, with the protocol; nil = nobody is.
+	Bandwidth metrics.Reporter
 	// Logger takes what a person who looks for a fault would want; nil = nothing.
 	Logger *slog.Logger
 	// Version of the program, shown to people; "" = "dev".

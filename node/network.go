@@ -102,6 +102,9 @@ func (n *Node) newHost(listen libp2p.Option) (*guard.Host, error) {
 		func(c *libp2p.Config) error { c.ListenAddrs = nil; return nil },
 		listen,
 	)
+	if n.cfg.Bandwidth != nil {
+		opts = append(opts, libp2p.BandwidthReporter(n.cfg.Bandwidth))
+	}
 	h, err := libp2p.New(opts...)
 	if err != nil {
 		return nil, err
