@@ -88,6 +88,9 @@ type Config struct {
 	MDNSInterfaces []string
 	// ScanEvery is the time between scans of a location; 0 = 1 h, negative = only when asked to.
 	ScanEvery time.Duration
+	// CheckEvery is the time after which the file of a location is read through again, to find damage, while nothing else
+	// goes on; 0 = a week, negative = only when asked to, and where damage was met.
+	CheckEvery time.Duration
 	// ConfirmAfter is the time after which a scan that held back deletions is repeated; 0 = 1 min.
 	ConfirmAfter time.Duration
 	// InviteTTL is how long an invite stays open; 0 = 10 min.

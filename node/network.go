@@ -204,6 +204,7 @@ func (n *Node) connectedness(e event.EvtPeerConnectednessChanged) {
 	if e.Connectedness == network.Connected {
 		kind = api.EventDeviceConnected
 		n.live.describe(&device)
+		n.syncer.Forgive(d)
 	}
 	n.events.emit(Event{Type: kind, Device: &device})
 	n.syncer.Retry()

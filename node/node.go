@@ -18,10 +18,12 @@ import (
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/node/api"
 	"github.com/peerdex/peerdex/node/guard"
+	"github.com/peerdex/peerdex/node/scrub"
 	"github.com/peerdex/peerdex/node/syncer"
 	"github.com/peerdex/peerdex/protocols/batch"
 	"github.com/peerdex/peerdex/protocols/heads"
 	"github.com/peerdex/peerdex/protocols/pair"
+	"github.com/peerdex/peerdex/protocols/tree"
 	"github.com/peerdex/peerdex/protocols/wire"
 	"github.com/peerdex/peerdex/store"
 )
@@ -54,11 +56,16 @@ type Node struct {
 	keeper  *discovery.Keeper
 	mdns    *discovery.MDNS
 	syncer  *syncer.Syncer
+	scrub   *scrub.Scrubber
 	window  *pair.Window
 	batches *batch.Server
+	trees   *tree.Server
 	headsOf *heads.Server
 	talks   *talks
+	apart   apart
 	losses  *losses
+
+	activity scrub.Activity // what the scrub waits for
 
 	mu      sync.Mutex
 	started bool
@@ -84,7 +91,9 @@ func Open(cfg Config) (*Node, error) {
 		rescan: make(chan struct{}, 1), told: make(chan struct{}, 1), codecs: new(wire.Codecs), traffic: new(wire.Traffic),
 	}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
-	n.work = newWork(n.ctx)
+	n.work = newWork(n.ctx, &n.activity)
+	n.scrub = scrub.New(n.scrubConfig())
+	st.OnDamage(n.suspect)
 	n.view = view{st: st, live: &live{n: n, moving: map[movement]Progress{}, failed: map[index.Location]error{}}}
 	if err := n.open(); err != nil {
 		n.cancel(errClosing)
@@ -111,10 +120,11 @@ func (n *Node) open() error {
 	if err := n.st.EnterLibrary(n.ctx, n.lib.id()); err != nil {
 		return err
 	}
-	n.syncer = syncer.New(syncer.Config{Situations: n.replicas, Do: n.sync, Log: n.log})
+	n.syncer = syncer.New(syncer.Config{Situations: n.replicas, Do: n.attempt, Log: n.log})
 	n.talks, n.losses = newTalks(), newLosses()
 	n.window = pair.NewWindow(pair.WindowConfig{Config: n.wire(), Self: n.st.Self(), Admitter: admitter{n}})
 	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}})
+	n.trees = tree.NewServer(tree.ServerConfig{Config: n.wire(), Source: source{n}})
 	n.headsOf = heads.NewServer(n.headsConfig())
 	return nil
 }
@@ -150,6 +160,7 @@ func (n *Node) Start(ctx context.Context) error {
 	n.host.Store(h)
 	h.SetStreamHandler(pair.ID, n.window.Handle)
 	h.SetStreamHandler(batch.ID, n.batches.Handle)
+	h.SetStreamHandler(tree.ID, n.trees.Handle)
 	h.SetStreamHandler(heads.ID, n.headsOf.Handle)
 	n.keeper = discovery.NewKeeper(discovery.KeeperConfig{
 		Host: h, Reach: n.reach, Members: n.lib.others, Addrs: n.addrs, OnResult: n.dialed, Logger: n.log,
@@ -163,7 +174,7 @@ func (n *Node) Start(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("start: %w", err), h.Close())
 	}
 	for _, run := range []func(context.Context) error{
-		n.keeper.Run, n.mdns.Run, n.syncer.Run, watch, n.announcer, n.gossiper, n.pruner,
+		n.keeper.Run, n.mdns.Run, n.syncer.Run, n.scrub.Run, watch, n.announcer, n.gossiper, n.pruner,
 		func(ctx context.Context) error { n.scanLoop(ctx); return nil },
 		func(ctx context.Context) error {
 			return discovery.WatchNetwork(ctx, 0, func() { n.keeper.Kick() })
@@ -189,7 +200,7 @@ func (n *Node) Close() error {
 	n.closed = true
 	n.mu.Unlock()
 	n.cancel(errClosing)
-	errs := []error{n.window.Close(), n.batches.Close(), n.headsOf.Close()}
+	errs := []error{n.window.Close(), n.batches.Close(), n.trees.Close(), n.headsOf.Close()}
 	if h := n.host.Load(); h != nil {
 		errs = append(errs, h.Close())
 	}

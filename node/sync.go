@@ -16,6 +16,7 @@ import (
 	"github.com/peerdex/peerdex/node/syncer"
 	"github.com/peerdex/peerdex/protocols/batch"
 	"github.com/peerdex/peerdex/protocols/heads"
+	"github.com/peerdex/peerdex/protocols/tree"
 	"github.com/peerdex/peerdex/protocols/wire"
 	"github.com/peerdex/peerdex/store"
 )
@@ -218,6 +219,9 @@ func (n *Node) verifyHead(h *index.SignedHead) error {
 // replicas are the situations of other devices' locations, for the syncer, and of own ones that are to be taken back.
 func (n *Node) replicas(ctx context.Context) ([]syncer.Situation, error) {
 	all, err := n.situations(ctx)
+	for i := range all {
+		all[i].Apart = n.apart.has(all[i].Held)
+	}
 	return slices.DeleteFunc(all, func(s syncer.Situation) bool { return !n.wanted(ctx, &s) }), err
 }
 
@@ -240,33 +244,53 @@ func (n *Node) sync(ctx context.Context, sit syncer.Situation, p syncer.Plan) er
 		}
 		n.updated(api.EventLocationUpdated, l)
 		return nil
-	case syncer.BatchFull, syncer.BatchDelta:
-		return n.pull(ctx, l, p)
+	case syncer.BatchFull, syncer.BatchDelta, syncer.Reconcile:
+		err := n.pull(ctx, l, p)
+		if errors.Is(err, tree.ErrTooDifferent) {
+			n.apart.set(sit.Held) // planned again, without the replica
+			return nil
+		}
+		return err
 	}
 	return fmt.Errorf("strategy %q: %w", p.Strategy, index.ErrInvalid)
 }
 
-// pull moves a replica forward by batches.
-func (n *Node) pull(ctx context.Context, l index.Location, p syncer.Plan) error {
-	mode := index.ModeFull
-	if p.Strategy == syncer.BatchDelta {
-		mode = index.ModeDelta
+// intake begins or goes on with the transfer of a plan.
+func (n *Node) intake(ctx context.Context, l index.Location, p *syncer.Plan) (*store.Intake, error) {
+	switch p.Strategy {
+	case syncer.Reconcile:
+		return n.st.Reconcile(ctx, l, p.Offer.Epoch)
+	case syncer.BatchDelta:
+		return n.st.Intake(ctx, l, p.Offer.Epoch, index.ModeDelta)
 	}
-	begin := func() (*store.Intake, error) { return n.st.Intake(ctx, l, p.Offer.Epoch, mode) }
 	if l.Owner == n.st.Self() {
-		begin = func() (*store.Intake, error) { return n.st.TakeBack(ctx, l, p.Offer.Epoch) }
+		return n.st.TakeBack(ctx, l, p.Offer.Epoch)
 	}
-	in, err := begin()
+	return n.st.Intake(ctx, l, p.Offer.Epoch, index.ModeFull)
+}
+
+// pull moves a replica forward by batches, after a comparison if that is planned.
+func (n *Node) pull(ctx context.Context, l index.Location, p syncer.Plan) error {
+	in, err := n.intake(ctx, l, &p)
 	if err != nil {
 		return err
 	}
+	mixed := in.Resumed()
 	sink := &sink{n: n, in: in, start: time.Now(), at: Progress{
 		Location: l, Phase: api.PhaseFetch, Strategy: string(p.Strategy), Provider: n.lib.name(p.Provider), Name: n.locationName(ctx, l),
 	}}
 	n.report(sink.at, &sink.tick)
-	err = n.pullFrom(ctx, p.Provider, in, sink)
+	if p.Strategy == syncer.Reconcile {
+		err = n.compareTrees(ctx, &p, in, sink)
+	}
+	if err == nil {
+		err = n.pullFrom(ctx, p.Provider, in, sink)
+	}
 	if unusable(err) {
 		err = errors.Join(err, in.Discard())
+		if mixed {
+			err = errors.Join(err, errMixed)
+		}
 	}
 	err = errors.Join(err, in.Close())
 	n.endReport(l, api.PhaseFetch, err)
@@ -283,7 +307,7 @@ func (n *Node) pull(ctx context.Context, l index.Location, p syncer.Plan) error 
 
 // unusable reports whether what was received so far can't lead to a signed head any more.
 func unusable(err error) bool {
-	for _, e := range []error{index.ErrEpochChanged, index.ErrBelowHorizon, batch.ErrMismatch, store.ErrMismatch} {
+	for _, e := range []error{index.ErrEpochChanged, index.ErrBelowHorizon, batch.ErrMismatch, store.ErrMismatch, tree.ErrTooDifferent} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -325,7 +349,8 @@ type sink struct {
 	in    *store.Intake
 	start time.Time
 	at    Progress
-	full  int64 // rows of the full pass, once the delta runs
+	full  int64 // rows of the full pass or of the comparison, once the delta runs
+	bytes int64 // of the comparison
 	tick  throttle
 }
 
@@ -335,13 +360,16 @@ var _ batch.Sink = (*sink)(nil)
 func (s *sink) Put(ctx context.Context, p *index.Page, next index.Token, done bool, at batch.Progress) error {
 	if at.Mode == index.ModeFull {
 		s.full = at.Done
-		s.at.DoneEntries, s.at.TotalEntries = at.Done, at.Total
+		s.tell(at.Done, at.Total, at.Bytes)
 	} else {
-		s.at.DoneEntries, s.at.TotalEntries = s.full+at.Done, s.full+at.Total
+		s.tell(s.full+at.Done, s.full+at.Total, s.bytes+at.Bytes)
 	}
-	s.at.DoneBytes, s.at.Elapsed = at.Bytes, time.Since(s.start)
-	s.n.report(s.at, &s.tick)
 	return s.in.Put(ctx, p, next, done)
+}
+
+func (s *sink) tell(done, total, bytes int64) {
+	s.at.DoneEntries, s.at.TotalEntries, s.at.DoneBytes, s.at.Elapsed = done, total, bytes, time.Since(s.start)
+	s.n.report(s.at, &s.tick)
 }
 
 // source serves pages to the batch protocol.
@@ -351,15 +379,21 @@ var _ batch.Source = source{}
 
 // Page reads one page.
 func (s source) Page(ctx context.Context, r batch.PageRequest) (index.Page, error) {
+	s.n.activity.Touch()
 	p, err := s.n.st.Page(ctx, store.PageRequest(r))
+	return p, s.serve(ctx, r.Location, &p.Head.Head, err)
+}
+
+// serve says whether what was read of a location, at a head, may leave this device, and remembers that it does.
+func (s source) serve(ctx context.Context, l index.Location, head *index.Head, err error) error {
 	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return p, batch.ErrNoReplica
-	case err == nil && r.Location.Owner == s.n.st.Self():
-		if s.n.isTwin(ctx, r.Location) {
-			return index.Page{}, batch.ErrNoReplica
+	case errors.Is(err, store.ErrNotFound), damaged(err):
+		return wire.ErrNoReplica
+	case err == nil && l.Owner == s.n.st.Self():
+		if s.n.isTwin(ctx, l) {
+			return wire.ErrNoReplica
 		}
-		err = s.n.st.Publish(ctx, &p.Head.Head)
+		return s.n.st.Publish(ctx, head)
 	}
-	return p, err
+	return err
 }

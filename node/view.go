@@ -78,9 +78,12 @@ func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
 		case err == nil:
 			s.Held, record = &held.Head, held.Raw
 		case damaged(err): // as if there were none: a replica is fetched anew
-			v.warn("a location's file is damaged", l, err)
+			s.Damaged = true
 		case !errors.Is(err, store.ErrNotFound):
 			return nil, err
+		}
+		if v.live != nil {
+			s.Unproved = v.live.n.syncer.Unproved(l)
 		}
 		for _, h := range heard[l] {
 			reachable := v.live != nil && v.live.connected(h.Device)
@@ -133,6 +136,14 @@ func (v *view) Locations(ctx context.Context) ([]Location, error) {
 	if err != nil {
 		return nil, humane(err)
 	}
+	files, err := v.st.Files(ctx)
+	if err != nil {
+		return nil, humane(err)
+	}
+	checked := map[index.Location]time.Time{}
+	for _, f := range files {
+		checked[f.Location] = f.Checked
+	}
 	out := make([]Location, 0, len(sits))
 	for i := range sits {
 		if s := &sits[i]; s.Location.Owner == v.st.Self() && s.Held == nil && !v.isLost(ctx, s) {
@@ -142,6 +153,7 @@ func (v *view) Locations(ctx context.Context) ([]Location, error) {
 		if err != nil {
 			return nil, humane(err)
 		}
+		loc.Checked = checked[sits[i].Location]
 		if !loc.Own || loc.State != api.StateRetired {
 			out = append(out, loc)
 		}
@@ -177,7 +189,7 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 		out.Entries, out.AsOf, out.Epoch, out.Seq = h.Count, h.Time(), h.Epoch.String(), h.Seq
 		record = held.Raw
 	} else if damaged(err) {
-		out.Detail = "its file is damaged: " + err.Error()
+		out.Detail = describeDamage(err)
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return out, err
 	}
@@ -196,8 +208,8 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 	if newest.Seq > out.Seq || newest.Epoch.String() != out.Epoch {
 		out.HeardSeq = newest.Seq
 	}
-	if out.State, out.Detail = v.replicaState(s, &newest); why != "" {
-		out.Detail = why
+	if out.State, out.Detail = v.replicaState(s, &newest); out.State == api.StateQuarantined && why != "" {
+		out.Detail = why + "; " + out.Detail
 	}
 	return out, nil
 }
@@ -221,6 +233,10 @@ func (v *view) replicaState(s *syncer.Situation, newest *index.SignedHead) (stat
 		return api.StateRetired, "removed by its owner"
 	case v.live != nil && v.live.syncing(s.Location):
 		return api.StateSyncing, ""
+	case s.Damaged:
+		return api.StateQuarantined, whenFetched(&p)
+	case p.Quarantined != "":
+		return api.StateQuarantined, p.Quarantined
 	case s.Held == nil:
 		return api.StateNever, p.Why
 	case index.Compare(&newest.Head, &s.Held.Head) == index.Newer, index.Compare(&newest.Head, &s.Held.Head) == index.NewEpoch:
@@ -350,6 +366,8 @@ func notes(s *Status) []string {
 			out = append(out, fmt.Sprintf("%s: %s; its index is kept", l.Name, l.Detail))
 		case api.StateUnreadable:
 			out = append(out, fmt.Sprintf("%s can't be read: %s; its index is kept", l.Name, l.Detail))
+		case api.StateQuarantined:
+			out = append(out, fmt.Sprintf("%s of %s is quarantined: %s", l.Name, l.Device, l.Detail))
 		case api.StateFrozen:
 			out = append(out, fmt.Sprintf("%s of %s is frozen: %s", l.Name, l.Device, l.Detail))
 		case api.StateLost:

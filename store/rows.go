@@ -67,6 +67,8 @@ func cloneBlob(v driver.Value) []byte {
 // batchRows is how many rows one INSERT carries in bulk: the cost of a statement is shared between them.
 const batchRows = 32
 
+const rowArgs = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
 // bulk inserts rows many at a time. Flush before anything else reads or changes them.
 type bulk struct {
 	c         *conn
@@ -76,12 +78,10 @@ type bulk struct {
 }
 
 func newBulk(c *conn, table string) *bulk {
-	const row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-	insert := "INSERT INTO " + table + " (" + entryColumns + ") VALUES "
 	return &bulk{
 		c:    c,
-		one:  insert + row,
-		many: insert + strings.Repeat(row+", ", batchRows-1) + row,
+		one:  "INSERT INTO " + table + " (" + entryColumns + ") VALUES " + rowArgs,
+		many: "INSERT INTO " + table + " (" + entryColumns + ") VALUES " + strings.Repeat(rowArgs+", ", batchRows-1) + rowArgs,
 		args: make([]driver.Value, 0, 10*batchRows),
 	}
 }

@@ -10,10 +10,10 @@ type limits struct {
 	besideLeaves int // dirty leaves from which on a second connection helps to hash them
 
 	// Zero stands for the usual.
-	searchers int   // parts of a search that are read at once
-	searchIDs int64 // rows of such a part, about
-	sortPage  int   // entries that a sorted search passes on at a time
-	stall     time.Duration
+	searchers  int   // parts of a search that are read at once
+	searchRows int64 // rows of such a part, about
+	sortPage   int   // entries that a sorted search passes on at a time
+	stall      time.Duration
 
 	minDead, maxDead int64 // dead runs that a location may keep
 }

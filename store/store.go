@@ -67,6 +67,7 @@ type Store struct {
 	filled map[index.Location]bool // locations with an open intake
 
 	published map[index.Location]index.Hash // the last state that Publish made durable
+	onDamage  func(index.Location, error)   // see OnDamage; nil = nobody
 	snaps     snapshots
 }
 

@@ -3,8 +3,10 @@ package store
 import (
 	"cmp"
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -21,10 +23,17 @@ const (
 	sweepCache = "1024"
 	// agreeTries is how often the connections of a sweep are begun anew until they see one state.
 	agreeTries = 8
-	// pathCache bounds what a sweeper remembers of the paths of folders, in bytes.
-	pathCache = 1 << 20
-	// searchIDs is how many rows one part of a search has, about.
-	searchIDs = 8192
+	// pathCache bounds what a sweeper remembers of the paths of folders, in bytes. It does so while the head stays.
+	pathCache = 256 << 10
+	// minParts is how many parts a location has for each worker, with minRows to maxRows rows in each: to begin one costs
+	// as much as to look at a thousand rows.
+	minParts = 8
+	minRows  = 8192
+	maxRows  = 65536
+	// maxNamed is how many ids a search notes while it looks at names alone; if there are more, the rows are read instead.
+	// They make parts of namedRows.
+	maxNamed  = 4096
+	namedRows = 256
 	// walkRows is how many rows a search looks at before it gives up to follow the folders that a path names, and
 	// answerBytes how long the paths may be, in all, that it holds at once.
 	walkRows    = 20_000
@@ -49,13 +58,22 @@ type Found struct {
 type pool struct {
 	slots chan struct{} // one token a connection in use
 	mu    sync.Mutex
-	idle  []*conn
+	idle  []*sweeper
+}
+
+// sweeper is a connection of a search.
+type sweeper struct {
+	*conn
+	base  string           // path of the root
+	head  index.SignedHead // at which paths are known
+	paths map[int64]string // of folders met, by id
+	size  int              // of paths, in bytes
 }
 
 func newPool() *pool { return &pool{slots: make(chan struct{}, maxSweepers)} }
 
 // take returns a connection, and waits for one if it is to. Without waiting it may return nil.
-func (p *pool) take(ctx context.Context, path string, wait bool) (*conn, error) {
+func (p *pool) take(ctx context.Context, path string, wait bool) (*sweeper, error) {
 	select {
 	case p.slots <- struct{}{}:
 	default:
@@ -69,7 +87,7 @@ func (p *pool) take(ctx context.Context, path string, wait bool) (*conn, error) 
 		}
 	}
 	p.mu.Lock()
-	var c *conn
+	var c *sweeper
 	if n := len(p.idle); n > 0 {
 		c, p.idle = p.idle[n-1], p.idle[:n-1]
 	}
@@ -84,7 +102,7 @@ func (p *pool) take(ctx context.Context, path string, wait bool) (*conn, error) 
 	return c, err
 }
 
-func openSweeper(path string) (*conn, error) {
+func openSweeper(path string) (*sweeper, error) {
 	if !exists(path) {
 		return nil, ErrNotFound
 	}
@@ -99,13 +117,18 @@ func openSweeper(path string) (*conn, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), c.close())
 	}
-	return c, nil
+	return &sweeper{conn: c, paths: map[int64]string{}}, nil
 }
 
-func (p *pool) put(c *conn) {
-	p.mu.Lock()
-	p.idle = append(p.idle, c)
-	p.mu.Unlock()
+// put takes a connection back. One that is not well is closed.
+func (p *pool) put(c *sweeper, well bool) {
+	if well {
+		p.mu.Lock()
+		p.idle = append(p.idle, c)
+		p.mu.Unlock()
+	} else {
+		_ = c.close() // it only read
+	}
 	<-p.slots
 }
 
@@ -120,23 +143,17 @@ func (p *pool) close() error {
 	return errors.Join(errs...)
 }
 
-// sweeper is a connection of a sweep.
-type sweeper struct {
-	*conn
-	base  string           // path of the root
-	paths map[int64]string // of folders met, by id
-	size  int              // of paths, in bytes
-}
-
 // sweep is one location under search. All its connections see one state. It is closed when the last user is done.
 type sweep struct {
 	at      *State
 	base    string // path of the root
 	slashed string // base with slashes only, for conditions on paths
 	query   query.Query
-	sql     string
-	args    []any
-	ids     int64 // of each part
+
+	sql, namesSQL string  // of a part, and of names in a part
+	args          []any   // their values, after the first
+	rows, ids     int64   // of each part; so many ids have so many rows, on average
+	named         []int64 // the ids whose names the query's filter lets through; nil = not known
 
 	h       *location
 	release func()
@@ -162,16 +179,20 @@ func (s *Store) openSweep(ctx context.Context, l index.Location, q query.Query, 
 	}
 	head := &w.at.Head
 	w.base = w.at.Record.Base()
-	// As many ids as have that many rows, on average.
-	w.ids = cmp.Or(s.limits.searchIDs, searchIDs) * max(1, head.NextID/max(1, head.Count))
+	w.rows = cmp.Or(s.limits.searchRows, min(max(head.Count/int64(minParts*n), minRows), maxRows))
+	w.ids = w.rows * max(1, head.NextID/max(1, head.Count))
 	if w.slashed = w.base; w.at.Record.Platform == "windows" {
 		w.slashed = strings.ReplaceAll(w.base, `\`, "/")
 	}
 	for _, c := range w.all {
-		c.base = w.base
+		if c.base = w.base; c.head != *head {
+			clear(c.paths)
+			c.head, c.size = *head, 0
+		}
 		w.free <- c
 	}
-	w.sql, w.args = searchSQL(q, order)
+	where, args := q.SQL()
+	w.sql, w.namesSQL, w.args = searchSQL(where, order), byNameSQL(where), args
 	return w, nil
 }
 
@@ -185,7 +206,7 @@ func (w *sweep) begin(ctx context.Context, n int) error {
 		if err != nil {
 			return err
 		}
-		w.all = append(w.all, &sweeper{conn: c, paths: map[int64]string{}})
+		w.all = append(w.all, c)
 	}
 	for try := 0; ; try++ {
 		same, err := w.agree()
@@ -224,7 +245,7 @@ func (w *sweep) agree() (int, error) {
 		if i == 0 {
 			w.at.Head, w.at.Record = m.head, index.Record{}
 			if err := w.at.Record.UnmarshalBinary(m.record); err != nil {
-				return 0, err
+				return 0, fmt.Errorf("record: %w (%w)", ErrCorrupt, err)
 			}
 		}
 		if m.head == w.at.Head {
@@ -238,12 +259,7 @@ func (w *sweep) agree() (int, error) {
 // drop gives connections back.
 func (w *sweep) drop(cs []*sweeper) {
 	for _, c := range cs {
-		if errors.Join(c.forget(w.sql), c.rollback()) != nil { // of no more use; it only read
-			_ = c.close()
-			<-w.h.sweepers.slots
-			continue
-		}
-		w.h.sweepers.put(c.conn)
+		w.h.sweepers.put(c, errors.Join(c.forget(w.sql), c.forget(w.namesSQL), c.rollback()) == nil)
 	}
 }
 
@@ -255,11 +271,26 @@ func (w *sweep) done() {
 	}
 }
 
-// parts yields the ids of the location but the root, above after, in parts.
-func (w *sweep) parts(after int64) func(func(lo, hi int64) bool) {
-	return func(yield func(lo, hi int64) bool) {
+// span is a part of a location: the ids from lo to hi, or those listed, in order.
+type span struct {
+	lo, hi int64
+	ids    []int64
+}
+
+// spans cuts the location in parts, without the root, above an id.
+func (w *sweep) spans(after int64) iter.Seq[span] {
+	return func(yield func(span) bool) {
+		if w.named != nil {
+			at, _ := slices.BinarySearch(w.named, after+1)
+			for ids := range slices.Chunk(w.named[at:], namedRows) {
+				if !yield(span{ids: ids}) {
+					return
+				}
+			}
+			return
+		}
 		for lo := max(after, index.RootID) + 1; lo < w.at.Head.NextID; lo += w.ids {
-			if !yield(lo, min(lo+w.ids, w.at.Head.NextID)-1) {
+			if !yield(span{lo: lo, hi: min(lo+w.ids, w.at.Head.NextID) - 1}) {
 				return
 			}
 		}
@@ -387,4 +418,15 @@ func (w *sweep) walk(ctx context.Context, limit int) ([]Found, error) {
 	}
 	slices.SortFunc(found, func(a, b Found) int { return cmp.Compare(a.Entry.ID, b.Entry.ID) })
 	return found, nil
+}
+
+// values returns the values of a statement: its own first ones, then those of the query.
+func (w *sweep) values(first ...any) []driver.Value {
+	out := make([]driver.Value, 0, len(first)+len(w.args))
+	for _, list := range [...][]any{first, w.args} {
+		for _, v := range list {
+			out = append(out, v)
+		}
+	}
+	return out
 }

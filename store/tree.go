@@ -229,35 +229,3 @@ func streamTree(ctx context.Context, c *conn, b *proof.Builder, each func(*index
 	}
 	return b.Root()
 }
-
-// checkTree counts the whole tree again and compares every node, both ways.
-func checkTree(ctx context.Context, c *conn, want index.Hash) error {
-	nodes := int64(0)
-	b := proof.NewBuilder(func(level int, idx int64, h index.Hash) error {
-		nodes++
-		row, err := c.one("SELECT hash FROM tree WHERE level = ? AND idx = ?", int64(level), idx)
-		if err != nil {
-			return fmt.Errorf("node %d/%d: %w (%w)", level, idx, ErrCorrupt, err)
-		}
-		if got, _ := row[0].([]byte); string(got) != string(h[:]) {
-			return fmt.Errorf("node %d/%d is not the hash of what is below it: %w", level, idx, ErrCorrupt)
-		}
-		return nil
-	})
-	var form shape
-	root, err := streamTree(ctx, c, b, form.add)
-	if err != nil {
-		return err
-	}
-	if err := form.finish(); err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	stored, err := c.int("SELECT count(*) FROM tree")
-	if err != nil {
-		return err
-	}
-	if root != want || stored != nodes {
-		return fmt.Errorf("the rows are not those that were signed: %w", ErrCorrupt)
-	}
-	return nil
-}

@@ -3,7 +3,8 @@
 // failures. It knows neither network nor store: both are functions in [Config].
 //
 // The syncer plans again whenever it is kicked (a head was heard, a device came or went), after each transfer, and
-// when a back-off ends. Nothing is kept between plans but who failed lately: what is true is read anew each time.
+// when a back-off ends. Nothing is kept between plans but who failed lately, and who served what can't be proved
+// ([Unproved]): what is true is read anew each time.
 package syncer
 
 import (
@@ -12,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,6 +43,9 @@ type Syncer struct {
 	done chan outcome
 	busy map[index.Location]index.DeviceID // provider of the running plan
 	bad  map[index.Location]*trouble
+
+	mu       sync.Mutex
+	unproved map[index.Location][]Unproved
 }
 
 type outcome struct {
@@ -76,6 +81,7 @@ func New(cfg Config) *Syncer {
 	return &Syncer{
 		cfg: cfg, kick: make(chan struct{}, 1), done: make(chan outcome),
 		busy: map[index.Location]index.DeviceID{}, bad: map[index.Location]*trouble{},
+		unproved: map[index.Location][]Unproved{},
 	}
 }
 
@@ -132,9 +138,11 @@ func (s *Syncer) plan(ctx context.Context) time.Time {
 		}
 		return now.Add(s.cfg.RetryMax)
 	}
+	s.forgive(sits)
 	var wake time.Time
 	for i := range sits {
 		sit := &sits[i]
+		sit.Unproved = s.Unproved(sit.Location)
 		if _, running := s.busy[sit.Location]; running {
 			continue
 		}
@@ -197,6 +205,9 @@ func (s *Syncer) finished(ctx context.Context, o outcome) {
 	wait += time.Duration(rand.Int64N(int64(wait)/4 + 1)) // so that devices do not knock in step
 	t.fails++
 	t.next = time.Now().Add(wait)
+	if u, ok := errors.AsType[*UnprovedError](o.err); ok && !o.by.IsZero() {
+		s.hold(o.loc, Unproved{Device: o.by, Head: u.Head, Delta: u.Delta})
+	}
 	if !o.by.IsZero() {
 		t.avoid[o.by] = time.Now().Add(max(4*wait, time.Minute))
 	}

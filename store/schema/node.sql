@@ -17,6 +17,9 @@ CREATE TABLE location (
   owner      BLOB    NOT NULL,
   id         BLOB    NOT NULL,
   generation INTEGER NOT NULL,
+  since      INTEGER NOT NULL,    -- ns since 1970: when it came into use
+  checked    INTEGER NOT NULL,    -- ns since 1970 of the last time that all of it was read and found good; 0 = never
+  quarantine TEXT    NOT NULL,    -- why nothing of it is used any more; '' = it is
   PRIMARY KEY (owner, id)
 ) STRICT, WITHOUT ROWID;
 

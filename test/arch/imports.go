@@ -55,6 +55,10 @@ func ImportRules() []ImportRule {
 			Why: "the planner and the job queue are tested without a network and without a database",
 		},
 		{
+			In: []string{"node/scrub/..."}, Only: []string{"std", "index", "index/internal/..."},
+			Why: "when a file is checked is decided without a store, so that weeks pass in a test",
+		},
+		{
 			In: []string{"node/api/..."}, Never: []string{"store/...", "protocols/...", "discovery/...", "cmd/...", sqlite, goLibp2p},
 			Why: "the API serves a Backend; an embedding program brings its own",
 		},

@@ -89,6 +89,8 @@ func TestImportRulesFail(t *testing.T) {
 		{"node/a.go", own("test/harness"), 1},
 		{"node/syncer/a.go", own("store"), 1},
 		{"node/syncer/a.go", "github.com/libp2p/go-libp2p/core/peer", 1},
+		{"node/scrub/a.go", own("index"), 0},
+		{"node/scrub/a.go", own("store"), 1},
 		{"node/api/a.go", own("store"), 1},
 		{"node/api/client/a.go", own("discovery"), 1},
 		{"cmd/peerdex/a.go", "github.com/spf13/cobra", 0},
