@@ -59,6 +59,9 @@ func reconcile(ctx context.Context, from, to *Store, l index.Location) (int, err
 	}
 	for done := false; !done; {
 		if done, err = step(ctx, from, in, 1000); err != nil {
+			if errors.Is(err, index.ErrBelowHorizon) { // what is staged leads nowhere any more
+				err = errors.Join(err, in.Discard())
+			}
 			return 0, errors.Join(err, in.Close())
 		}
 	}

@@ -3,13 +3,11 @@ package store
 import (
 	"cmp"
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"iter"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/peerdex/peerdex/index"
@@ -17,14 +15,8 @@ import (
 )
 
 const (
-	// maxSweepers bounds the connections of one location's file that searches use, beside those of other readers.
-	maxSweepers = 8
-	// sweepCache is their page cache in KiB. A search reads a file once, so that more does not help.
-	sweepCache = "1024"
 	// agreeTries is how often the connections of a sweep are begun anew until they see one state.
 	agreeTries = 8
-	// pathCache bounds what a sweeper remembers of the paths of folders, in bytes. It does so while the head stays.
-	pathCache = 256 << 10
 	// minParts is how many parts a location has for each worker, with minRows to maxRows rows in each: to begin one costs
 	// as much as to look at a thousand rows.
 	minParts = 8
@@ -52,95 +44,6 @@ type Found struct {
 	Entry index.Entry
 	Path  string // absolute, "/" between names
 	In    *State // shared by all that one search found in a location
-}
-
-// pool keeps the connections of one file that searches use.
-type pool struct {
-	slots chan struct{} // one token a connection in use
-	mu    sync.Mutex
-	idle  []*sweeper
-}
-
-// sweeper is a connection of a search.
-type sweeper struct {
-	*conn
-	base  string           // path of the root
-	head  index.SignedHead // at which paths are known
-	paths map[int64]string // of folders met, by id
-	size  int              // of paths, in bytes
-}
-
-func newPool() *pool { return &pool{slots: make(chan struct{}, maxSweepers)} }
-
-// take returns a connection, and waits for one if it is to. Without waiting it may return nil.
-func (p *pool) take(ctx context.Context, path string, wait bool) (*sweeper, error) {
-	select {
-	case p.slots <- struct{}{}:
-	default:
-		if !wait {
-			return nil, nil
-		}
-		select {
-		case p.slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	p.mu.Lock()
-	var c *sweeper
-	if n := len(p.idle); n > 0 {
-		c, p.idle = p.idle[n-1], p.idle[:n-1]
-	}
-	p.mu.Unlock()
-	if c != nil {
-		return c, nil
-	}
-	c, err := openSweeper(path)
-	if err != nil {
-		<-p.slots
-	}
-	return c, err
-}
-
-func openSweeper(path string) (*sweeper, error) {
-	if !exists(path) {
-		return nil, ErrNotFound
-	}
-	c, err := openConn(path, accessRead)
-	if err != nil {
-		return nil, err
-	}
-	err = c.expect(locationAppID, locationVersion)
-	if err == nil {
-		err = c.script("PRAGMA cache_size=-" + sweepCache)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), c.close())
-	}
-	return &sweeper{conn: c, paths: map[int64]string{}}, nil
-}
-
-// put takes a connection back. One that is not well is closed.
-func (p *pool) put(c *sweeper, well bool) {
-	if well {
-		p.mu.Lock()
-		p.idle = append(p.idle, c)
-		p.mu.Unlock()
-	} else {
-		_ = c.close() // it only read
-	}
-	<-p.slots
-}
-
-func (p *pool) close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var errs []error
-	for _, c := range p.idle {
-		errs = append(errs, c.close())
-	}
-	p.idle = nil
-	return errors.Join(errs...)
 }
 
 // sweep is one location under search. All its connections see one state. It is closed when the last user is done.
@@ -180,6 +83,9 @@ func (s *Store) openSweep(ctx context.Context, l index.Location, q query.Query, 
 	head := &w.at.Head
 	w.base = w.at.Record.Base()
 	w.rows = cmp.Or(s.limits.searchRows, min(max(head.Count/int64(minParts*n), minRows), maxRows))
+	if order.By != ByLocation { // each part learns from those before what it need not look for
+		w.rows = min(w.rows, minRows)
+	}
 	w.ids = w.rows * max(1, head.NextID/max(1, head.Count))
 	if w.slashed = w.base; w.at.Record.Platform == "windows" {
 		w.slashed = strings.ReplaceAll(w.base, `\`, "/")
@@ -297,67 +203,6 @@ func (w *sweep) spans(after int64) iter.Seq[span] {
 	}
 }
 
-// forget closes a prepared statement: those of searches are of too many forms to keep them.
-func (c *conn) forget(sql string) error {
-	st, ok := c.stmts[sql]
-	if !ok {
-		return nil
-	}
-	delete(c.stmts, sql)
-	return dbError(st.Close())
-}
-
-// folder returns the path of a folder.
-func (c *sweeper) folder(id int64) (string, error) {
-	var ids []int64
-	var names []string
-	at, path := id, c.base
-	for at != index.RootID {
-		if known, ok := c.paths[at]; ok {
-			path = known
-			break
-		}
-		if len(ids) > index.MaxDepth {
-			return "", fmt.Errorf("folder %d: deeper than %d folders: %w", id, index.MaxDepth, ErrCorrupt)
-		}
-		row, err := c.one("SELECT parent, name FROM entries WHERE id = ?", at)
-		if errors.Is(err, ErrNotFound) {
-			err = ErrCorrupt
-		}
-		if err != nil {
-			return "", fmt.Errorf("folder %d above %d: %w", at, id, err)
-		}
-		name, _ := row[1].(string)
-		ids, names = append(ids, at), append(names, name)
-		at, _ = row[0].(int64)
-	}
-	if len(ids) == 0 {
-		return path, nil
-	}
-	b := []byte(path)
-	ends := make([]int, len(ids))
-	for i := len(ids) - 1; i >= 0; i-- {
-		b = appendName(b, names[i])
-		ends[i] = len(b)
-	}
-	path = string(b)
-	if c.size += len(path); c.size > pathCache {
-		clear(c.paths)
-		c.size = len(path)
-	}
-	for i, end := range ends { // all share the memory of the longest
-		c.paths[ids[i]] = path[:end]
-	}
-	return path, nil
-}
-
-func appendName(path []byte, name string) []byte {
-	if n := len(path); n == 0 || path[n-1] != '/' {
-		path = append(path, '/')
-	}
-	return append(path, name...)
-}
-
 func joinPath(folder, name string) string {
 	if strings.HasSuffix(folder, "/") {
 		return folder + name
@@ -418,15 +263,4 @@ func (w *sweep) walk(ctx context.Context, limit int) ([]Found, error) {
 	}
 	slices.SortFunc(found, func(a, b Found) int { return cmp.Compare(a.Entry.ID, b.Entry.ID) })
 	return found, nil
-}
-
-// values returns the values of a statement: its own first ones, then those of the query.
-func (w *sweep) values(first ...any) []driver.Value {
-	out := make([]driver.Value, 0, len(first)+len(w.args))
-	for _, list := range [...][]any{first, w.args} {
-		for _, v := range list {
-			out = append(out, v)
-		}
-	}
-	return out
 }

@@ -239,10 +239,12 @@ func (w *world) pull(mode func(context.Context, *Store, index.Location, index.Ep
 // reconcile does what pull does, by the hash tree. Without a replica there is nothing to compare.
 func (w *world) reconcile() error {
 	ctx := context.Background()
-	if _, err := w.replica.Held(ctx, w.l); errors.Is(err, ErrNotFound) {
+	if _, err := w.replica.Held(ctx, w.l); absent(err) {
 		return nil
 	}
-	if _, err := reconcile(ctx, w.owner, w.replica, w.l); err != nil {
+	if _, err := reconcile(ctx, w.owner, w.replica, w.l); errors.Is(err, index.ErrBelowHorizon) {
+		return w.pull(full, 30)
+	} else if err != nil {
 		return err
 	}
 	held, err := w.replica.Held(ctx, w.l)
@@ -260,10 +262,16 @@ func full(ctx context.Context, s *Store, l index.Location, e index.Epoch) (*Inta
 // prune forgets old dead runs of the owner or of the replica.
 func (w *world) prune(s *Store) error {
 	_, err := s.Prune(context.Background(), w.l)
-	if errors.Is(err, ErrNotFound) { // no replica now
+	if absent(err) {
 		return nil
 	}
 	return err
+}
+
+// absent reports whether there is no replica now, or only one that is set aside.
+func absent(err error) bool {
+	_, aside := errors.AsType[*QuarantineError](err)
+	return aside || errors.Is(err, ErrNotFound)
 }
 
 func (w *world) drop() error {
