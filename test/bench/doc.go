@@ -54,6 +54,8 @@
 //	               replica is proved and in place. With -changes N: so many changes, scattered as for the store benchmark,
 //	               to a replica that is in sync and connected, from the owner's call of Commit until the replica stands at
 //	               its head; both processes read the clock of their one machine
+//	reconcile      -changes N (100) to a replica whose owner made them and then began a new epoch while both were off, so
+//	               that their hash trees are compared; from the moment when the connection stands
 //	individual     the baseline, by default with 100,000 entries: every entry is a message of its own, a msgpack map of about
 //	               240 bytes, and is committed by itself in plain SQLite (WAL, synchronous=NORMAL, the same table and
 //	               indexes). The receiver acknowledges each by one byte before the next one is sent. Nothing is signed,

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -189,11 +190,14 @@ func (b *syncBench) run(ctx context.Context) (err error) {
 	if err := os.CopyFS(dir, os.DirFS(b.template)); err != nil {
 		return err
 	}
-	work := b.how.first
+	work, by := b.how.first, b.how.firstBy
 	if b.res.Changes > 0 {
-		work = b.how.changed
+		work, by = b.how.changed, b.how.changedBy
 	}
 	s, err := work(ctx, b, dir)
+	if err == nil && by != "" && !slices.Contains(s.used, by) {
+		err = fmt.Errorf("the entries came by %q, not by %s", s.used, by)
+	}
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 
+	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/node"
+	"github.com/peerdex/peerdex/store"
 )
 
 // strategy is one way to bring entries from one device to another, or changes.
@@ -17,6 +19,8 @@ type strategy struct {
 	// first brings all entries to a receiver whose data folder is given, and changed brings -changes changes to a replica.
 	// nil = there is no such thing.
 	first, changed func(ctx context.Context, b *syncBench, dir string) (syncSample, error)
+	// firstBy and changedBy name the transfer that has to take place, as progress names it; "" = any.
+	firstBy, changedBy string
 	// verify is how the receiver's entries are compared; nil = as those of a replica.
 	verify func(ctx context.Context, b *syncBench, dir string) error
 }
@@ -25,7 +29,8 @@ type strategy struct {
 func strategies() []strategy {
 	return []strategy{
 		{name: "auto", first: firstSync, changed: changedSync},
-		{name: "batch", first: firstSync, changed: changedSync},
+		{name: "batch", first: firstSync, firstBy: "batch-full", changed: changedSync, changedBy: "batch-delta"},
+		{name: "reconcile", changes: 100, changed: reconcileSync, changedBy: "reconcile"},
 		{name: "individual", entries: 100_000, first: individualSync, verify: verifyIndividual},
 	}
 }
@@ -74,7 +79,7 @@ func firstSync(ctx context.Context, b *syncBench, dir string) (s syncSample, err
 	return s, err
 }
 
-// fill makes the replica.
+// fill starts both devices and waits until the receiver holds what the owner has.
 func (b *syncBench) fill(ctx context.Context, dir string) (s syncSample, err error) {
 	p, err := b.both(ctx, dir)
 	if err != nil {
@@ -124,6 +129,27 @@ func changedSync(ctx context.Context, b *syncBench, dir string) (s syncSample, e
 	s.provider.since(&provider)
 	s.receiver.since(&receiver)
 	return s, err
+}
+
+// reconcileSync changes the owner's rows and begins a new epoch while both are off, as one does that was restored from a
+// backup, so that the replica has to be compared. The clock runs as for a first sync.
+func reconcileSync(ctx context.Context, b *syncBench, dir string) (s syncSample, err error) {
+	if _, err := b.fill(ctx, dir); err != nil {
+		return s, err
+	}
+	owner, err := store.Open(b.owner)
+	if err != nil {
+		return s, err
+	}
+	var head index.SignedHead
+	if err = editSet(ctx, owner, b.loc, b.seed, b.res.Changes); err == nil {
+		head, err = owner.NewEpoch(ctx, b.loc, index.Head{})
+	}
+	if err := errors.Join(err, owner.Close()); err != nil {
+		return s, err
+	}
+	b.seq = head.Seq
+	return b.fill(ctx, dir)
 }
 
 // since takes away what was there before.
