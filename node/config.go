@@ -13,6 +13,7 @@ import (
 	"github.com/peerdex/peerdex/discovery"
 	"github.com/peerdex/peerdex/index/membership"
 	"github.com/peerdex/peerdex/node/api"
+	"github.com/peerdex/peerdex/node/syncer"
 )
 
 // The types of the node's methods are those of its API, so that a program in process and one that speaks HTTP see the
@@ -97,6 +98,11 @@ type Config struct {
 	InviteTTL time.Duration
 	// Bandwidth is told by libp2p of the bytes of every stream as they move, with the protocol; nil = nobody is.
 	Bandwidth metrics.Reporter
+	// Strategy is how replicas are filled that have nothing to build on: "auto" (default) by what is the case, or always
+	// "batch", "compact" or "native".
+	Strategy string
+	// SnapshotFrom is the number of entries from which a snapshot is taken with "auto"; 0 = 10,000.
+	SnapshotFrom int64
 	// Logger takes what a person who looks for a fault would want; nil = nothing.
 	Logger *slog.Logger
 	// Version of the program, shown to people; "" = "dev".
@@ -125,6 +131,12 @@ func (c Config) withDefaults() (Config, discovery.Reach, error) {
 			return fail("a static address can't be read", "write it as /ip4/192.168.1.20/tcp/4001/p2p/12D3KooW…", err)
 		}
 	}
+	if _, ok := strategies[c.Strategy]; !ok {
+		return fail("the strategy is not known", `use "auto", "batch", "compact" or "native"`, fmt.Errorf("%q: %w", c.Strategy, os.ErrInvalid))
+	}
+	if c.SnapshotFrom < 0 {
+		return fail("the number of entries can't be used", "give 0 or more", fmt.Errorf("SnapshotFrom %d: %w", c.SnapshotFrom, os.ErrInvalid))
+	}
 	if c.DeviceName == "" {
 		c.DeviceName = hostName()
 	}
@@ -147,6 +159,16 @@ func (c Config) withDefaults() (Config, discovery.Reach, error) {
 		c.Version = "dev"
 	}
 	return c, reach, nil
+}
+
+// strategies are the values of Config.Strategy.
+var strategies = map[string]syncer.Strategy{
+	"": "", "auto": "", "batch": syncer.BatchFull, "compact": syncer.Compact, "native": syncer.Native,
+}
+
+// rules are those of the planner.
+func (c *Config) rules() syncer.Rules {
+	return syncer.Rules{Always: strategies[c.Strategy], SnapshotFrom: c.SnapshotFrom}
 }
 
 // hostName is a device name from the host's, without its domain.

@@ -22,7 +22,9 @@ import (
 	"github.com/peerdex/peerdex/node/syncer"
 	"github.com/peerdex/peerdex/protocols/batch"
 	"github.com/peerdex/peerdex/protocols/heads"
+	"github.com/peerdex/peerdex/protocols/notice"
 	"github.com/peerdex/peerdex/protocols/pair"
+	"github.com/peerdex/peerdex/protocols/snapshot"
 	"github.com/peerdex/peerdex/protocols/tree"
 	"github.com/peerdex/peerdex/protocols/wire"
 	"github.com/peerdex/peerdex/store"
@@ -49,6 +51,7 @@ type Node struct {
 	work   *work
 	rescan chan struct{}
 	told   chan struct{} // a new head is to be announced
+	asked  chan struct{} // a head that a notice told of is to be asked for
 
 	codecs  *wire.Codecs
 	traffic *wire.Traffic
@@ -59,8 +62,10 @@ type Node struct {
 	scrub   *scrub.Scrubber
 	window  *pair.Window
 	batches *batch.Server
+	files   *snapshot.Server
 	trees   *tree.Server
 	headsOf *heads.Server
+	notices *notice.Service
 	talks   *talks
 	apart   apart
 	losses  *losses
@@ -88,7 +93,8 @@ func Open(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, reach: reach, log: cfg.Logger, events: newEvents(), static: map[peer.ID][]ma.Multiaddr{},
-		rescan: make(chan struct{}, 1), told: make(chan struct{}, 1), codecs: new(wire.Codecs), traffic: new(wire.Traffic),
+		rescan: make(chan struct{}, 1), told: make(chan struct{}, 1), asked: make(chan struct{}, 1),
+		codecs: new(wire.Codecs), traffic: new(wire.Traffic),
 	}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	n.work = newWork(n.ctx, &n.activity)
@@ -123,9 +129,12 @@ func (n *Node) open() error {
 	n.syncer = syncer.New(syncer.Config{Situations: n.replicas, Do: n.attempt, Log: n.log})
 	n.talks, n.losses = newTalks(), newLosses()
 	n.window = pair.NewWindow(pair.WindowConfig{Config: n.wire(), Self: n.st.Self(), Admitter: admitter{n}})
-	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}})
+	places := wire.NewPlaces(0, 0)
+	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}, Places: places})
+	n.files = snapshot.NewServer(snapshot.ServerConfig{Config: n.wire(), Source: snapshots{n}, Places: places})
 	n.trees = tree.NewServer(tree.ServerConfig{Config: n.wire(), Source: source{n}})
 	n.headsOf = heads.NewServer(n.headsConfig())
+	n.notices = notice.New(n.noticeConfig())
 	return nil
 }
 
@@ -160,6 +169,7 @@ func (n *Node) Start(ctx context.Context) error {
 	n.host.Store(h)
 	h.SetStreamHandler(pair.ID, n.window.Handle)
 	h.SetStreamHandler(batch.ID, n.batches.Handle)
+	h.SetStreamHandler(snapshot.ID, n.files.Handle)
 	h.SetStreamHandler(tree.ID, n.trees.Handle)
 	h.SetStreamHandler(heads.ID, n.headsOf.Handle)
 	n.keeper = discovery.NewKeeper(discovery.KeeperConfig{
@@ -170,11 +180,14 @@ func (n *Node) Start(ctx context.Context) error {
 		Missing: n.missing, Found: n.keeper.Found, Logger: n.log,
 	})
 	watch, err := n.watchPeers(h)
+	if err == nil {
+		err = n.notices.Start(n.ctx, h, n.noticeLibrary())
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("start: %w", err), h.Close())
 	}
 	for _, run := range []func(context.Context) error{
-		n.keeper.Run, n.mdns.Run, n.syncer.Run, n.scrub.Run, watch, n.announcer, n.gossiper, n.pruner,
+		n.keeper.Run, n.mdns.Run, n.syncer.Run, n.scrub.Run, watch, n.announcer, n.gossiper, n.notices.Run, n.asker, n.pruner,
 		func(ctx context.Context) error { n.scanLoop(ctx); return nil },
 		func(ctx context.Context) error {
 			return discovery.WatchNetwork(ctx, 0, func() { n.keeper.Kick() })
@@ -200,7 +213,9 @@ func (n *Node) Close() error {
 	n.closed = true
 	n.mu.Unlock()
 	n.cancel(errClosing)
-	errs := []error{n.window.Close(), n.batches.Close(), n.trees.Close(), n.headsOf.Close()}
+	errs := []error{
+		n.window.Close(), n.batches.Close(), n.files.Close(), n.trees.Close(), n.headsOf.Close(), n.notices.Close(),
+	}
 	if h := n.host.Load(); h != nil {
 		errs = append(errs, h.Close())
 	}
@@ -246,6 +261,7 @@ func (n *Node) committed(l index.Location) {
 	if loc, err := n.byRef(n.ctx, l); err == nil {
 		n.events.emit(Event{Type: api.EventBulkIndexComplete, Location: &loc})
 	}
+	n.notify(l)
 	n.announce()
 }
 

@@ -84,7 +84,8 @@ func (n *Node) attempt(ctx context.Context, sit syncer.Situation, p syncer.Plan)
 		defer n.activity.Begin()()
 	}
 	err := n.sync(ctx, sit, p)
-	if !unproved(err) || errors.Is(err, errMixed) {
+	// A snapshot that can't be proved says less than batches that can't: those are tried next.
+	if !unproved(err) || errors.Is(err, errMixed) || errors.Is(err, syncer.ErrNoSnapshot) {
 		return err
 	}
 	if sit.Held != nil && p.Strategy != syncer.BatchFull {

@@ -108,27 +108,44 @@ func (g gossip) Heads(ctx context.Context) ([]heads.Announced, error) {
 	return out, nil
 }
 
+// Said returns what a device announced last, as far as it was kept.
+func (g gossip) Said(ctx context.Context, from peer.ID) ([]heads.Announced, error) {
+	d, err := wire.DeviceOf(from)
+	if err != nil {
+		return nil, err
+	}
+	said, err := g.n.st.HeardFrom(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	var out []heads.Announced
+	for _, h := range said {
+		if h.Listed {
+			out = append(out, heads.Announced{Head: h.Head, Horizon: h.Horizon, Held: h.Held})
+		}
+	}
+	return out, nil
+}
+
 // Heard takes what the other side said of locations. Signatures were checked.
-func (g gossip) Heard(ctx context.Context, from peer.ID, said []heads.Announced) error {
+func (g gossip) Heard(ctx context.Context, from peer.ID, news []heads.Announced, gone []index.Location) error {
 	d, err := wire.DeviceOf(from)
 	if err != nil {
 		return err
 	}
-	known, err := g.n.st.AllHeard(ctx)
-	if err != nil {
-		return err
-	}
-	spoken := map[index.Location]bool{}
-	for i := range said {
-		spoken[said[i].Head.Location] = true
-		if err := g.n.hear(ctx, d, &said[i], known[said[i].Head.Location]); err != nil {
+	for i := range news {
+		if err := g.n.hear(ctx, d, &news[i]); err != nil {
 			return err
 		}
 	}
-	for l, hs := range known { // what it held before and does not speak of now, it holds no more
-		for _, h := range hs {
-			if h.Device == d && h.Held && !spoken[l] {
-				h.Held = false
+	for _, l := range gone { // it holds them no more; what it said of their newest heads stays true
+		known, err := g.n.st.HeardOf(ctx, l)
+		if err != nil {
+			return err
+		}
+		for _, h := range known {
+			if h.Device == d {
+				h.Held, h.Listed = false, false
 				if err := g.n.st.SetHeard(ctx, h); err != nil {
 					return err
 				}
@@ -136,18 +153,27 @@ func (g gossip) Heard(ctx context.Context, from peer.ID, said []heads.Announced)
 		}
 	}
 	g.n.talks.done(from)
-	g.n.syncer.Kick()
+	g.n.notices.Meet(from)
+	if len(news)+len(gone) > 0 {
+		g.n.syncer.Kick()
+	}
 	return nil
 }
 
 // hear records one head. Heads of another library and of strangers are passed over.
-func (n *Node) hear(ctx context.Context, from index.DeviceID, a *heads.Announced, known []store.Heard) error {
+func (n *Node) hear(ctx context.Context, from index.DeviceID, a *heads.Announced) error {
 	l := a.Head.Location
 	var rec index.Record
 	if n.verifyHead(&a.Head) != nil || rec.UnmarshalBinary(a.Record) != nil {
 		return nil
 	}
-	said := store.Heard{Device: from, Head: a.Head, Record: a.Record, Horizon: a.Horizon, Held: a.Held, At: time.Now()}
+	known, err := n.st.HeardOf(ctx, l)
+	if err != nil {
+		return err
+	}
+	said := store.Heard{
+		Device: from, Head: a.Head, Record: a.Record, Horizon: a.Horizon, Held: a.Held, Listed: true, At: time.Now(),
+	}
 	news := isNews(&said, known)
 	if l.Owner == n.st.Self() {
 		if news {
@@ -160,21 +186,8 @@ func (n *Node) hear(ctx context.Context, from index.DeviceID, a *heads.Announced
 	if !news {
 		return nil
 	}
-	held, err := n.st.Held(ctx, l)
-	if err != nil && !errors.Is(err, store.ErrNotFound) && !damaged(err) {
+	if err := n.judgeAll(ctx, a.Head, known); err != nil {
 		return err
-	}
-	against := []index.SignedHead{}
-	if err == nil {
-		against = append(against, held.Head)
-	}
-	for _, h := range known {
-		against = append(against, h.Head)
-	}
-	for _, other := range against {
-		if err := n.judge(ctx, a.Head, other); err != nil {
-			return err
-		}
 	}
 	return n.st.SetHeard(ctx, said)
 }
@@ -190,7 +203,26 @@ func isNews(said *store.Heard, known []store.Heard) bool {
 	if retired(*before) && !retired(*said) {
 		return false
 	}
-	return before.Head != said.Head || before.Held != said.Held || before.Horizon != said.Horizon
+	return !before.Listed || before.Head != said.Head || before.Held != said.Held || before.Horizon != said.Horizon
+}
+
+// judgeAll compares a head with all others that are known of its location.
+func (n *Node) judgeAll(ctx context.Context, heard index.SignedHead, known []store.Heard) error {
+	held, err := n.st.Held(ctx, heard.Location)
+	switch {
+	case err == nil:
+		if err := n.judge(ctx, heard, held.Head); err != nil {
+			return err
+		}
+	case !errors.Is(err, store.ErrNotFound) && !damaged(err):
+		return err
+	}
+	for _, h := range known {
+		if err := n.judge(ctx, heard, h.Head); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // judge freezes a location when its owner signed two heads that can't both be true, and thaws it at a higher epoch.
@@ -220,7 +252,7 @@ func (n *Node) verifyHead(h *index.SignedHead) error {
 func (n *Node) replicas(ctx context.Context) ([]syncer.Situation, error) {
 	all, err := n.situations(ctx)
 	for i := range all {
-		all[i].Apart = n.apart.has(all[i].Held)
+		all[i].Apart, all[i].Rules = n.apart.has(all[i].Held), n.cfg.rules()
 	}
 	return slices.DeleteFunc(all, func(s syncer.Situation) bool { return !n.wanted(ctx, &s) }), err
 }
@@ -244,6 +276,8 @@ func (n *Node) sync(ctx context.Context, sit syncer.Situation, p syncer.Plan) er
 		}
 		n.updated(api.EventLocationUpdated, l)
 		return nil
+	case syncer.Compact, syncer.Native:
+		return n.fetchSnapshot(ctx, l, p, n.openStream)
 	case syncer.BatchFull, syncer.BatchDelta, syncer.Reconcile:
 		err := n.pull(ctx, l, p)
 		if errors.Is(err, tree.ErrTooDifferent) {
@@ -294,8 +328,13 @@ func (n *Node) pull(ctx context.Context, l index.Location, p syncer.Plan) error 
 	}
 	err = errors.Join(err, in.Close())
 	n.endReport(l, api.PhaseFetch, err)
+	return n.transferred(l, p.Provider, err)
+}
+
+// transferred tells how a transfer ended.
+func (n *Node) transferred(l index.Location, provider index.DeviceID, err error) error {
 	if err != nil {
-		if pid, perr := wire.PeerOf(p.Provider); perr == nil && n.live.connected(p.Provider) {
+		if pid, perr := wire.PeerOf(provider); perr == nil && n.live.connected(provider) {
 			n.spawn(func() { n.talk(pid) }) // what it said of itself may be old
 		}
 		return err

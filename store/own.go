@@ -224,7 +224,7 @@ func (s *Store) dropStaging(l index.Location) error {
 		return err
 	}
 	return errors.Join(removeDB(s.stagingPath(l, stageFull)), removeDB(s.stagingPath(l, stageDelta)),
-		removeDB(s.stagingPath(l, stageTree)), s.snaps.forget(l))
+		removeDB(s.stagingPath(l, stageTree)), removeDownload(s.stagingPath(l, stageDownload)), s.snaps.forget(l))
 }
 
 // ScanState is what the owner remembers of the last scan of a location.

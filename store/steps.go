@@ -4,10 +4,11 @@ import "time"
 
 // limits bound what is kept in one transaction or in memory. Tests make them small.
 type limits struct {
-	chunkRows    int // rows of a commit's chunk
-	stageRows    int // rows of a full transfer between two commits to staging
-	deltaRows    int // rows and runs of a delta that is kept in memory; a larger one goes to staging
-	besideLeaves int // dirty leaves from which on a second connection helps to hash them
+	chunkRows    int   // rows of a commit's chunk
+	stageRows    int   // rows of a full transfer between two commits to staging
+	deltaRows    int   // rows and runs of a delta that is kept in memory; a larger one goes to staging
+	besideLeaves int   // dirty leaves from which on a second connection helps to hash them
+	checkpoint   int64 // bytes of a download after which it is made durable
 
 	// Zero stands for the usual.
 	searchers  int   // parts of a search that are read at once

@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 }
 
 // smallLimits bring chunks, staging and large deltas about with few rows.
-var smallLimits = limits{chunkRows: 16, stageRows: 16, deltaRows: 10, besideLeaves: 2, minDead: 4, maxDead: 8}
+var smallLimits = limits{chunkRows: 16, stageRows: 16, deltaRows: 10, besideLeaves: 2, checkpoint: 8192, minDead: 4, maxDead: 8}
 
 // world is an owner and a replica of its location in one folder, and a log of every state that the owner committed.
 // The log lies elsewhere, so that no fault of the stores' disk reaches it.

@@ -247,8 +247,17 @@ type JoinResult struct {
 const (
 	PhaseScan   = "scan"   // walking and committing an own location
 	PhaseFetch  = "fetch"  // receiving rows
+	PhaseProve  = "prove"  // comparing a snapshot with what its owner signed, and putting it in place
 	PhaseApply  = "apply"  // putting what was received in place
 	PhaseImport = "import" // taking a location from an exported file
+)
+
+// Strategies of transfers, as a [Progress] names them.
+const (
+	StrategyBatchFull  = "batch-full"  // all entries in frames of rows
+	StrategyBatchDelta = "batch-delta" // what changed, in frames of rows
+	StrategyCompact    = "compact"     // all entries as a file without indexes
+	StrategyNative     = "native"      // all entries as a file with indexes and hash tree
 )
 
 // Progress is the state of a scan or of a transfer.
@@ -261,7 +270,8 @@ type Progress struct {
 	Provider     string         `json:"provider,omitempty"` // device that serves it
 	DoneEntries  int64          `json:"done_entries"`
 	TotalEntries int64          `json:"total_entries"` // 0 = not known
-	DoneBytes    int64          `json:"done_bytes"`    // on the wire
+	DoneBytes    int64          `json:"done_bytes"`    // on the wire; of a snapshot, which has TotalBytes, of its file
+	TotalBytes   int64          `json:"total_bytes"`   // 0 = not known
 	Finished     bool           `json:"finished,omitempty"`
 	Error        string         `json:"error,omitempty"`
 	Elapsed      time.Duration  `json:"elapsed"` // ns

@@ -15,6 +15,8 @@ const (
 	Nothing    Strategy = "nothing"     // there is nothing to do, or nobody to do it with
 	BatchFull  Strategy = "batch-full"  // all rows in id order, then the delta
 	BatchDelta Strategy = "batch-delta" // rows and dead runs above our seq
+	Compact    Strategy = "compact"     // a snapshot of the entries alone, then the delta
+	Native     Strategy = "native"      // a snapshot with indexes, or a compact one where the provider has it sooner; then the delta
 	Reconcile  Strategy = "reconcile"   // what differs, found by the hash tree, then the delta
 	Touch      Strategy = "touch"       // the same state, known true at a later time
 	Drop       Strategy = "drop"        // the owner removed the location
@@ -27,7 +29,28 @@ type Heard struct {
 	Horizon   int64 // lowest seq from which it can serve a delta
 	Held      bool  // it holds a replica at this head, so that it can serve it
 	Reachable bool  // connected at this moment
+	Link      Link  // over which it would serve
 }
+
+// Link is what is known of the connection to a device.
+type Link uint8
+
+// The kinds of links.
+const (
+	LinkUnknown Link = iota
+	LinkNear         // the same machine or local network, without a relay between
+)
+
+// Rules say which strategy fills a replica that has nothing to build on. The zero value has the defaults.
+type Rules struct {
+	// Always is one of [BatchFull], [Compact] and [Native], taken whatever the situation; "" = chosen.
+	Always Strategy
+	// SnapshotFrom is the number of entries from which snapshots are taken; 0 = 10,000.
+	SnapshotFrom int64
+}
+
+// defaultSnapshotFrom is where snapshots begin to pay: below, a transfer takes as long as a few round trips.
+const defaultSnapshotFrom = 10_000
 
 // Situation is what is known of one location of another device.
 type Situation struct {
@@ -39,6 +62,9 @@ type Situation struct {
 	Heard    []Heard
 	// Avoid are providers that lately failed to serve this location; they are taken only if there is no other.
 	Avoid []index.DeviceID
+	// NoSnapshot are providers that failed to serve a snapshot of this location twice; batches are pulled from them.
+	NoSnapshot []index.DeviceID
+	Rules      Rules
 	// Unproved are the heads at which devices served what their owner did not sign; see [Unproved].
 	Unproved []Unproved
 	Apart    bool // too much differs from what the owner has now to compare: as if there were no replica
@@ -109,11 +135,11 @@ func Decide(s *Situation) Plan {
 func (s *Situation) strategy(from *Heard) (how Strategy, why string) {
 	switch {
 	case s.Damaged:
-		return BatchFull, "the file of the replica is damaged"
+		return s.whole(from), "the file of the replica is damaged"
 	case s.Held == nil:
-		return BatchFull, "no replica"
+		return s.whole(from), "no replica"
 	case s.Apart:
-		return BatchFull, "too much differs to be compared"
+		return s.whole(from), "too much differs to be compared"
 	case s.Held.Epoch != from.Head.Epoch:
 		return Reconcile, "its owner began a new epoch"
 	case from.Horizon > s.Held.Seq:
@@ -148,6 +174,30 @@ func (s *Situation) nobody(newest index.SignedHead) Plan {
 		p.Why = "what the devices that are connected serve is not what its owner signed"
 	}
 	return p
+}
+
+// whole chooses how to fetch all rows from a provider.
+func (s *Situation) whole(from *Heard) Strategy {
+	least := s.Rules.SnapshotFrom
+	if least == 0 {
+		least = defaultSnapshotFrom
+	}
+	switch {
+	case s.Rules.Always != "":
+		return s.Rules.Always
+	case from.Head.Count < least || slices.Contains(s.NoSnapshot, from.Device):
+		return BatchFull
+	}
+	return Snapshot(from.Link, from.Device == s.Location.Owner)
+}
+
+// Snapshot chooses the variant. A native snapshot is ready at once and sooner proved, but half again as many bytes: over
+// near links that takes less time than is won. A replica may lack dead runs, and so its native snapshot is worth less.
+func Snapshot(l Link, owner bool) Strategy {
+	if l == LinkNear && owner {
+		return Native
+	}
+	return Compact
 }
 
 // offers reports whether a device holds something newer than we do.

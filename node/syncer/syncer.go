@@ -48,6 +48,13 @@ type Syncer struct {
 	unproved map[index.Location][]Unproved
 }
 
+// ErrNoSnapshot is what Config.Do returns if a provider failed to serve a snapshot through a fault of its own. After two
+// such failures batches are pulled from it.
+var ErrNoSnapshot = errors.New("no snapshot was served")
+
+// snapshotTries is how often a provider may fail to serve a snapshot.
+const snapshotTries = 2
+
 type outcome struct {
 	loc index.Location
 	by  index.DeviceID
@@ -59,6 +66,7 @@ type trouble struct {
 	fails int
 	next  time.Time
 	avoid map[index.DeviceID]time.Time // until when
+	snaps map[index.DeviceID]int       // snapshots it failed to serve
 }
 
 // New returns a syncer.
@@ -148,6 +156,11 @@ func (s *Syncer) plan(ctx context.Context) time.Time {
 		}
 		if t := s.bad[sit.Location]; t != nil {
 			sit.Avoid = t.avoided(now)
+			for d, n := range t.snaps {
+				if n >= snapshotTries {
+					sit.NoSnapshot = append(sit.NoSnapshot, d)
+				}
+			}
 			if now.Before(t.next) {
 				if Decide(sit).Strategy != Nothing && (wake.IsZero() || t.next.Before(wake)) {
 					wake = t.next
@@ -198,7 +211,7 @@ func (s *Syncer) finished(ctx context.Context, o outcome) {
 	}
 	t := s.bad[o.loc]
 	if t == nil {
-		t = &trouble{avoid: map[index.DeviceID]time.Time{}}
+		t = &trouble{avoid: map[index.DeviceID]time.Time{}, snaps: map[index.DeviceID]int{}}
 		s.bad[o.loc] = t
 	}
 	wait := min(s.cfg.RetryBase<<min(t.fails, 20), s.cfg.RetryMax)
@@ -210,6 +223,9 @@ func (s *Syncer) finished(ctx context.Context, o outcome) {
 	}
 	if !o.by.IsZero() {
 		t.avoid[o.by] = time.Now().Add(max(4*wait, time.Minute))
+		if errors.Is(o.err, ErrNoSnapshot) {
+			t.snaps[o.by]++
+		}
 	}
 	s.cfg.Log.Warn("transfer", "location", o.loc, "provider", o.by, "retry_in", wait, "error", fmt.Sprint(o.err))
 }

@@ -91,6 +91,10 @@ func ImportRules() []ImportRule {
 			Why: "one package multicasts on the local network",
 		},
 		{
+			In: []string{"..."}, Except: []string{"protocols/notice/...", "test/..."}, Never: []string{"github.com/libp2p/go-libp2p-pubsub/..."},
+			Why: "one package knows which options of gossipsub keep strangers out",
+		},
+		{
 			In: []string{"..."}, Except: []string{"test/..."}, Never: []string{"test/..."},
 			Why: "proofs from outside use the product, not the other way round",
 		},
@@ -147,6 +151,7 @@ func Dependencies() []Dependency {
 		{"github.com/jedib0t/go-pretty/v6", false, "tables and progress bars"},
 		{"github.com/klauspost/compress", false, "zstd and s2 on the wire and in exported files"},
 		{"github.com/libp2p/go-libp2p", false, "the network"},
+		{"github.com/libp2p/go-libp2p-pubsub", false, "gossip of notices"},
 		{"github.com/libp2p/zeroconf/v2", false, "mDNS"},
 		{"github.com/mattn/go-sqlite3", false, "the store"},
 		{"github.com/multiformats/go-multiaddr", false, "libp2p's addresses"},

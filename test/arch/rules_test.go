@@ -84,6 +84,8 @@ func TestImportRulesFail(t *testing.T) {
 		{"node/a.go", own("cmd/peerdex"), 1},
 		{"node/a.go", "github.com/mattn/go-sqlite3", 1},
 		{"node/a.go", "github.com/libp2p/zeroconf/v2", 1},
+		{"node/a.go", "github.com/libp2p/go-libp2p-pubsub", 1},
+		{"protocols/notice/a.go", "github.com/libp2p/go-libp2p-pubsub/pb", 0},
 		{"node/a.go", "github.com/spf13/cobra", 1},
 		{"node/a.go", "github.com/jedib0t/go-pretty/v6/table", 1},
 		{"node/a.go", own("test/harness"), 1},
