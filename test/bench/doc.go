@@ -2,7 +2,8 @@
 // table, or with -json one JSON object.
 //
 //	go run ./test/bench store [-entries N] [-paths FILE] [-seed N] [-runs N] [-dir DIR] [-json]
-//	go run ./test/bench sync [-strategy S] [-changes N] [-entries N] [-paths FILE] [-seed N] [-runs N] [-dir DIR] [-json]
+//	go run ./test/bench sync [-strategy S] [-changes N] [-entries N] [-paths FILE] [-seed N] [-runs N] [-commits N]
+//	    [-dir DIR] [-json]
 //
 // Entries are those of package entryset: generated, the same for each seed, or with -paths made of a list of real
 // paths, one a line. Names that end in _seconds are medians, those in _ratio are medians in units of the floor.
@@ -54,6 +55,9 @@
 //	               replica is proved and in place. With -changes N: so many changes, scattered as for the store benchmark,
 //	               to a replica that is in sync and connected, from the owner's call of Commit until the replica stands at
 //	               its head; both processes read the clock of their one machine
+//	compact, native  the same first sync by a snapshot of that kind. The provider makes it anew in each run
+//	change         -changes N (1) to such a replica, -commits times (20) in each run, with a pause after each in which all else is said
+//	               and the next notice of the location may go at once
 //	reconcile      -changes N (100) to a replica whose owner made them and then began a new epoch while both were off, so
 //	               that their hash trees are compared; from the moment when the connection stands
 //	individual     the baseline, by default with 100,000 entries: every entry is a message of its own, a msgpack map of about
@@ -64,11 +68,13 @@
 // Fields:
 //
 //	entries, strategy, changes
-//	seconds                   of entries, or of changes
+//	commits                   of so many changes, one after the other in each run
+//	seconds                   of entries, or of the changes of one commit; p95_seconds: 95 of 100 took no longer
 //	entries_per_second        or changes
 //	wire_bytes_in, _out       at the receiver, of streams of peerdex's protocols: frames and the names of protocols, but not
 //	                          what yamux, TLS and TCP add, nor what libp2p says for itself. All of the run; for changes,
-//	                          from the call of Commit on
+//	                          from the call of Commit on; of all commits, with pauses and what is said in them
+//	wire_bytes_per_entry      both, for each entry or change
 //	provider_, receiver_peak_rss_bytes  of the process, from its beginning; 0 where there is no /proc
 //	provider_, receiver_cpu_seconds     of all processors, from when the process was ready; for changes as with bytes
 //	floor_seconds             the floor of the store benchmark, run before each sync, with all rows, for changes too

@@ -21,19 +21,21 @@ import (
 
 // syncBench is the sync benchmark. It is all in one folder, and one goroutine at a time.
 type syncBench struct {
-	how   *strategy
-	runs  int
-	seed  uint64
-	dir   string
-	set   string // file of the entries, made by entryset.Save
-	notes io.Writer
-	res   syncResult
+	how     *strategy
+	runs    int
+	commits int // of strategy change in each run
+	seed    uint64
+	dir     string
+	set     string // file of the entries, made by entryset.Save
+	notes   io.Writer
+	res     syncResult
 
 	owner    string // data folder of the provider
 	template string // that of a receiver that is paired, and holds nothing
 	loc      index.Location
-	seq      int64 // the owner's
-	made     int   // folders so far
+	seq      int64  // the owner's
+	made     int    // folders so far
+	pushed   uint64 // commits of strategy change so far
 }
 
 func benchSync(ctx context.Context, args []string, out, notes io.Writer) (err error) {
@@ -44,17 +46,21 @@ func benchSync(ctx context.Context, args []string, out, notes io.Writer) (err er
 	name := fs.String("strategy", "auto", "how: "+strings.Join(strategyNames(), ", "))
 	changes := fs.Int("changes", -1, "sync so many `changes` to a replica instead of all entries to an empty device; -1: by strategy")
 	runs := fs.Int("runs", 3, "how often everything is `run`; figures are medians")
+	commits := fs.Int("commits", 20, "with strategy change: so many `commits` one after the other in each run")
 	dir := fs.String("dir", "", "`folder` in which to work; default: that for temporary files")
 	asJSON := fs.Bool("json", false, "print one JSON object")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	if fs.NArg() > 0 || *runs < 1 {
-		return errors.New("sync takes flags only, and -runs of 1 or more; -h lists them")
+	if fs.NArg() > 0 || *runs < 1 || *commits < 1 {
+		return errors.New("sync takes flags only, and -runs and -commits of 1 or more; -h lists them")
 	}
 	how := findStrategy(*name)
 	if how == nil {
 		return fmt.Errorf("-strategy %q: there are %s", *name, strings.Join(strategyNames(), ", "))
+	}
+	if how.missing != "" {
+		return fmt.Errorf("-strategy %s: %s", how.name, how.missing)
 	}
 	if sets.entries == 0 && sets.paths == "" {
 		sets.entries = how.entries
@@ -69,7 +75,7 @@ func benchSync(ctx context.Context, args []string, out, notes io.Writer) (err er
 	if err != nil {
 		return err
 	}
-	b := &syncBench{how: how, runs: *runs, seed: sets.seed, notes: notes, res: newSyncResult(set, &sets, how, *changes, *runs)}
+	b := &syncBench{how: how, runs: *runs, commits: *commits, seed: sets.seed, notes: notes, res: newSyncResult(set, &sets, how, *changes, *runs)}
 	if b.dir, err = os.MkdirTemp(*dir, "peerdex-bench-"); err != nil {
 		return err
 	}

@@ -43,6 +43,14 @@ func syncFields(t *testing.T, args ...string) map[string]any {
 func TestSync(t *testing.T) {
 	for _, how := range strategies() {
 		t.Run(how.name, func(t *testing.T) {
+			t.Parallel()
+			if how.missing != "" {
+				err := run(t.Context(), []string{"sync", "-strategy", how.name}, io.Discard, io.Discard)
+				if err == nil || !strings.Contains(err.Error(), how.missing) {
+					t.Errorf("%v", err)
+				}
+				return
+			}
 			if how.first != nil {
 				got := syncFields(t, "-strategy", how.name, "-changes", "0")
 				if got["strategy"] != how.name || got["changes"] != 0.0 || how.verify == nil && got["reconnect_seconds"] == nil {
@@ -53,7 +61,7 @@ func TestSync(t *testing.T) {
 				}
 			}
 			if how.changed != nil {
-				got := syncFields(t, "-strategy", how.name, "-changes", "40")
+				got := syncFields(t, "-strategy", how.name, "-changes", "40", "-commits", "1")
 				if used, _ := got["used"].([]any); got["changes"] != 40.0 || len(used) == 0 {
 					t.Errorf("%v", got)
 				}

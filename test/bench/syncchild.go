@@ -36,6 +36,8 @@ type order struct {
 	Seq      int64          `json:"seq,omitempty"`
 	Changes  int            `json:"changes,omitempty"`
 	Seed     uint64         `json:"seed,omitempty"`
+	Skip     int            `json:"skip,omitempty"`
+	Quiet    time.Duration  `json:"quiet,omitempty"`
 }
 
 // answer is what came of it.
@@ -202,7 +204,7 @@ func (n *syncNode) do(ctx context.Context, o *order) (answer, error) {
 	case "wait":
 		return n.wait(ctx, o)
 	case "settle":
-		return n.settle(ctx)
+		return n.settle(ctx, o.Quiet)
 	case "usage":
 		return n.usage()
 	}
@@ -215,13 +217,13 @@ func (n *syncNode) usage() (answer, error) {
 	return answer{Usage: usage{CPU: n.begun.cost().cpuSeconds(), Peak: peak, Wire: wire}}, err
 }
 
-// settle waits until nothing of ours has moved for a while: all that was to be said is said.
-func (n *syncNode) settle(ctx context.Context) (answer, error) {
+// settle waits until nothing of ours has moved for so long: all that was to be said is said.
+func (n *syncNode) settle(ctx context.Context, quiet time.Duration) (answer, error) {
 	for {
 		n.mu.Lock()
 		begin := n.connected
 		n.mu.Unlock()
-		if wire, last := n.traffic.ours(); !begin.IsZero() && !last.IsZero() && time.Since(last) > settled {
+		if wire, last := n.traffic.ours(); !begin.IsZero() && !last.IsZero() && time.Since(last) > quiet {
 			return answer{Begin: begin, At: last, Usage: usage{Wire: wire}}, nil
 		}
 		select {
@@ -247,7 +249,7 @@ func (n *syncNode) feed(ctx context.Context, o *order) (answer, error) {
 	return answer{Location: l.Ref(), Seq: res.Head.Seq}, err
 }
 
-// edit commits scattered changes. They are looked for before the clock starts.
+// edit commits scattered changes, without the first few of them. They are looked for before the clock starts.
 func (n *syncNode) edit(ctx context.Context, o *order) (a answer, err error) {
 	s, err := store.OpenReadOnly(n.dir)
 	if err != nil {
@@ -260,12 +262,13 @@ func (n *syncNode) edit(ctx context.Context, o *order) (a answer, err error) {
 	}
 	var changes []index.Change
 	get := func(id int64) (index.Entry, bool, error) { return live(ctx, s, o.Location, id) }
-	for c, err := range entryset.Edits(o.Seed, o.Changes, held.Head.NextID, get) {
+	for c, err := range entryset.Edits(o.Seed, o.Skip+o.Changes, held.Head.NextID, get) {
 		if err != nil {
 			return a, err
 		}
 		changes = append(changes, c)
 	}
+	changes = changes[o.Skip:]
 	a.At = time.Now()
 	res, err := n.Commit(ctx, o.Location, func(yield func(index.Change, error) bool) {
 		for _, c := range changes {

@@ -29,6 +29,8 @@ type syncResult struct {
 	Verified         bool    `json:"verified"`
 
 	Changes       int      `json:"changes"`
+	Commits       int      `json:"commits"`
+	P95           float64  `json:"p95_seconds,omitempty"`
 	Used          []string `json:"used"`
 	Min           float64  `json:"min_seconds"`
 	Max           float64  `json:"max_seconds"`
@@ -73,20 +75,29 @@ func (r *syncResult) fill() {
 	var took, floors timing
 	for i := range r.samples {
 		s := &r.samples[i]
-		took, floors = append(took, s.took), append(floors, s.floor)
+		floors = append(floors, s.floor)
+		if took = append(took, s.each...); len(s.each) == 0 {
+			took = append(took, s.took)
+		}
 		for _, u := range s.used {
 			if !slices.Contains(r.Used, u) {
 				r.Used = append(r.Used, u)
 			}
 		}
 	}
+	// Bytes and processor time are of all commits of a run.
+	commits := max(1, len(r.samples[0].each))
+	r.Commits = commits
 	count := func(f func(*syncSample) int64) int64 { return middle(r.samples, f) }
 	seconds := func(f func(*syncSample) float64) float64 { return middle(r.samples, f) }
 	r.Seconds, r.Min, r.Max = took.median(), took.shortest(), took.longest()
+	if commits > 1 {
+		r.P95 = took.sorted(cost.seconds, (len(took)*95+99)/100-1)
+	}
 	r.EntriesPerSecond = r.moved() / r.Seconds
 	r.WireIn = count(func(s *syncSample) int64 { return s.receiver.Wire.In })
 	r.WireOut = count(func(s *syncSample) int64 { return s.receiver.Wire.Out })
-	r.BytesPerEntry = float64(r.WireIn+r.WireOut) / r.moved()
+	r.BytesPerEntry = float64(r.WireIn+r.WireOut) / r.moved() / float64(commits)
 	r.ProviderPeak = count(func(s *syncSample) int64 { return s.provider.Peak })
 	r.ReceiverPeak = count(func(s *syncSample) int64 { return s.receiver.Peak })
 	r.ProviderCPU = seconds(func(s *syncSample) float64 { return s.provider.CPU })
@@ -124,6 +135,9 @@ func (r *syncResult) table(out io.Writer) error {
 	}
 	fmt.Fprintf(w, "\n%s, %s, %d cpus, load %.1f before, median of %d\n\n", r.Go, r.OS, r.CPUs, r.Load, r.Runs)
 	fmt.Fprintf(w, "time\t%s\t%s to %s, %.0f a second\n", seconds(r.Seconds), seconds(r.Min), seconds(r.Max), r.EntriesPerSecond)
+	if r.Commits > 1 {
+		fmt.Fprintf(w, "95 of 100\t%s\tof %d commits\n", seconds(r.P95), r.Commits*r.Runs)
+	}
 	fmt.Fprintf(w, "floor\t%s\tplain SQLite; the sync takes %.2f x as long, and %.2f x the processor time\n", seconds(r.FloorSeconds), r.Ratio, r.CPURatio)
 	fmt.Fprintf(w, "wire\t%d B in, %d B out\tat the receiver, %.1f each\n", r.WireIn, r.WireOut, r.BytesPerEntry)
 	fmt.Fprintf(w, "memory\t%.0f MB, %.0f MB\tprovider and receiver, at most\n", float64(r.ProviderPeak)/1e6, float64(r.ReceiverPeak)/1e6)
