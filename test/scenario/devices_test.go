@@ -14,8 +14,10 @@ import (
 
 // TestRelay has a device get an index from one that is not its owner, who is off.
 func TestRelay(t *testing.T) {
+	t.Parallel()
 	for _, s := range strategies() {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			a, b := cluster.New(t, "a"), cluster.New(t, "b", s.configure)
 			small, large := a.Feed("small", entries(t, 200)), a.Feed("large", entries(t, 10_500))
 			a.Pair(b)
@@ -29,9 +31,13 @@ func TestRelay(t *testing.T) {
 			c.Current(a, small, large)
 			c.Equal(a, small, large)
 
-			// What the owner did meanwhile comes by the other way round.
-			b.Stop()
+			// What the owner does next comes to it by c. It has to hear first that c is a device of the library.
 			a.Start()
+			cluster.Eventually(t, "a knows c", func() bool {
+				all, err := a.Devices(t.Context())
+				return err == nil && len(all) == 3
+			})
+			b.Stop()
 			edit(t, a, large, 300, 1)
 			c.Current(a, small, large)
 			a.Stop()
@@ -46,6 +52,7 @@ func TestRelay(t *testing.T) {
 
 // TestOwnerIsWiped takes everything from an owner but its key. It takes its locations back, and goes on.
 func TestOwnerIsWiped(t *testing.T) {
+	t.Parallel()
 	owner, peer, away := cluster.New(t, "owner"), cluster.New(t, "peer"), cluster.New(t, "away")
 	peer.Pair(owner) // so that the owner is no stranger when it comes again
 	peer.Pair(away)
@@ -78,6 +85,7 @@ func TestOwnerIsWiped(t *testing.T) {
 
 // TestOwnerIsRestored puts an old backup in place of an owner's data. The others follow what it has then.
 func TestOwnerIsRestored(t *testing.T) {
+	t.Parallel()
 	owner, peer := cluster.New(t, "owner"), cluster.New(t, "peer")
 	owner.Pair(peer)
 	l := owner.Feed("location", entries(t, 2_000))
@@ -111,6 +119,7 @@ func TestOwnerIsRestored(t *testing.T) {
 
 // TestOwnerIsFaster has an owner commit without a rest while its peers pull.
 func TestOwnerIsFaster(t *testing.T) {
+	t.Parallel()
 	owner := cluster.New(t, "owner")
 	l := owner.Feed("location", entries(t, 12_000))
 	var peers []*cluster.Device
@@ -131,8 +140,10 @@ func TestOwnerIsFaster(t *testing.T) {
 // TestProviderIsKilled kills the process that serves a device in the middle. It goes on with another provider, or with the
 // same one once it is there again.
 func TestProviderIsKilled(t *testing.T) {
+	t.Parallel()
 	for _, s := range strategies() {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			owner, other := cluster.New(t, "owner"), cluster.New(t, "other")
 			first, second := cluster.New(t, "first", s.configure), cluster.New(t, "second", s.configure)
 			for _, d := range []*cluster.Device{other, first, second} {

@@ -123,6 +123,7 @@ func editCases() []editCase {
 // TestEdits changes trees in every way in which order matters, in one commit and one by one, for devices that are there,
 // were away, or come later.
 func TestEdits(t *testing.T) {
+	t.Parallel()
 	owner := cluster.New(t, "owner")
 	var worlds []*world
 	var locations []index.Location

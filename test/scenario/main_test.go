@@ -98,6 +98,9 @@ type strategy struct {
 func strategies() []strategy {
 	return []strategy{
 		{name: "auto"},
+		{name: "batch", configure: func(c *node.Config) { c.Strategy = "batch" }},
+		{name: "compact", configure: func(c *node.Config) { c.Strategy = "compact" }},
+		{name: "native", configure: func(c *node.Config) { c.Strategy = "native" }},
 	}
 }
 

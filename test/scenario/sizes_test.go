@@ -15,6 +15,7 @@ func sizes() []int64 { return []int64{0, 1, 99, 100, 101, 9_999, 10_000} }
 // TestEverySize brings locations of every size to devices that hold nothing, by every strategy, and then as many changes to
 // devices that were there meanwhile and to others that were away.
 func TestEverySize(t *testing.T) {
+	t.Parallel()
 	everySize(t, sizes())
 }
 
