@@ -103,10 +103,7 @@ func (n *Node) newHost(listen libp2p.Option) (*guard.Host, error) {
 		func(c *libp2p.Config) error { c.ListenAddrs = nil; return nil },
 		listen,
 	)
-	if n.cfg.Bandwidth != nil {
-		opts = append(opts, libp2p.BandwidthReporter(n.cfg.Bandwidth))
-	}
-	h, err := libp2p.New(opts...)
+	h, err := libp2p.New(append(opts, n.cfg.Libp2p...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p"
+
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/node"
 	"github.com/peerdex/peerdex/node/api"
@@ -91,7 +93,7 @@ func runSyncChild(ctx context.Context, args []string, out, notes io.Writer) (err
 		return err
 	}
 	cfg := node.Config{
-		Dir: n.dir, DeviceName: *name, Reach: "loopback", ScanEvery: -1, Bandwidth: &n.traffic,
+		Dir: n.dir, DeviceName: *name, Reach: "loopback", ScanEvery: -1, Libp2p: []libp2p.Option{libp2p.BandwidthReporter(&n.traffic)},
 		Logger: slog.New(slog.NewTextHandler(notes, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	if s := findStrategy(*how); s != nil && s.configure != nil {

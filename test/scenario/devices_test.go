@@ -176,7 +176,7 @@ func TestProviderIsKilled(t *testing.T) {
 // interrupt runs the owner in another process, and kills it as soon as something of its location comes.
 func interrupt(t *testing.T, owner, d *cluster.Device, l index.Location) {
 	t.Helper()
-	kill := elsewhere(t, owner)
+	_, kill := elsewhere(t, owner)
 	d.Start()
 	ctx, cancel := context.WithTimeout(t.Context(), cluster.Patience)
 	defer cancel()

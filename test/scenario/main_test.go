@@ -48,7 +48,7 @@ func serve(dir string) error {
 }
 
 // elsewhere runs a stopped device in a process of its own, and returns what kills it there.
-func elsewhere(t *testing.T, d *cluster.Device) (kill func()) {
+func elsewhere(t *testing.T, d *cluster.Device) (pid int, kill func()) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -78,7 +78,7 @@ func elsewhere(t *testing.T, d *cluster.Device) (kill func()) {
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
 		t.Fatalf("%q, %v", line, err)
 	}
-	return kill
+	return cmd.Process.Pid, kill
 }
 
 // long skips tests that take minutes.
@@ -120,7 +120,12 @@ func entries(t testing.TB, n int64) iter.Seq2[index.Change, error] {
 // edit commits n changes scattered over a location.
 func edit(t testing.TB, owner *cluster.Device, l index.Location, n int, seed uint64) {
 	t.Helper()
-	var changes []index.Change
+	owner.Put(l, cluster.Changes(edits(t, owner, l, n, seed)...))
+}
+
+// edits are n changes scattered over a location.
+func edits(t testing.TB, owner *cluster.Device, l index.Location, n int, seed uint64) (changes []index.Change) {
+	t.Helper()
 	owner.Read(func(s *store.Store) error {
 		get := func(id int64) (index.Entry, bool, error) {
 			e, err := s.Entry(t.Context(), l, id)
@@ -137,5 +142,5 @@ func edit(t testing.TB, owner *cluster.Device, l index.Location, n int, seed uin
 		}
 		return nil
 	})
-	owner.Put(l, cluster.Changes(changes...))
+	return changes
 }
