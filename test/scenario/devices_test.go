@@ -15,7 +15,7 @@ import (
 // TestRelay has a device get an index from one that is not its owner, who is off.
 func TestRelay(t *testing.T) {
 	t.Parallel()
-	for _, s := range strategies() {
+	for _, s := range strategies()[1:] {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			a, b := cluster.New(t, "a"), cluster.New(t, "b", s.configure)
@@ -141,7 +141,7 @@ func TestOwnerIsFaster(t *testing.T) {
 // same one once it is there again.
 func TestProviderIsKilled(t *testing.T) {
 	t.Parallel()
-	for _, s := range strategies() {
+	for _, s := range strategies()[1:] {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			owner, other := cluster.New(t, "owner"), cluster.New(t, "other")

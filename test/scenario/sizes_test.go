@@ -33,28 +33,24 @@ func everySize(t *testing.T, sizes []int64) {
 		changed = append(changed, owner.Feed(fmt.Sprintf("%d changes", n), entries(t, n*13/10+20)))
 	}
 	all = append(all, changed...)
-	var there, away []*cluster.Device
-	for _, s := range strategies() {
-		for list, name := range map[*[]*cluster.Device]string{&there: "there ", &away: "away "} {
-			d := cluster.New(t, name+s.name, s.configure)
-			*list = append(*list, d)
-			owner.Pair(d)
-		}
+	away := cluster.New(t, "away")
+	devices := []*cluster.Device{away}
+	for _, s := range strategies()[1:] {
+		devices = append(devices, cluster.New(t, s.name, s.configure))
 	}
-	for _, d := range append(there, away...) {
+	for _, d := range devices {
+		owner.Pair(d)
+	}
+	for _, d := range devices {
 		d.Current(owner, all...)
 		d.Equal(owner, all...)
 	}
-	for _, d := range away {
-		d.Stop()
-	}
+	away.Stop()
 	for i, n := range sizes {
 		edit(t, owner, changed[i], int(n), 1)
 	}
-	for _, d := range away {
-		d.Start()
-	}
-	for _, d := range append(there, away...) {
+	away.Start()
+	for _, d := range devices {
 		d.Current(owner, all...)
 		d.Equal(owner, all...)
 	}
