@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/libp2p/go-libp2p"
+
 	"github.com/peerdex/peerdex/discovery"
 	"github.com/peerdex/peerdex/index/membership"
 	"github.com/peerdex/peerdex/node/api"
@@ -101,6 +103,9 @@ type Config struct {
 	ConfirmAfter time.Duration
 	// InviteTTL is how long an invite stays open; 0 = 10 min.
 	InviteTTL time.Duration
+	// Libp2p are further options of the libp2p host, applied after the node's own, for programs that count or change what
+	// it does. A gater can't be among them. That the host still keeps to Reach is up to who gives them.
+	Libp2p []libp2p.Option
 	// Strategy is how replicas are filled that have nothing to build on: "auto" (default) by what is the case, or always
 	// "batch", "compact" or "native".
 	Strategy string

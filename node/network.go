@@ -103,7 +103,7 @@ func (n *Node) newHost(listen libp2p.Option) (*guard.Host, error) {
 		func(c *libp2p.Config) error { c.ListenAddrs = nil; return nil },
 		listen,
 	)
-	h, err := libp2p.New(opts...)
+	h, err := libp2p.New(append(opts, n.cfg.Libp2p...)...)
 	if err != nil {
 		return nil, err
 	}
