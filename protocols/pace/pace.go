@@ -1,4 +1,8 @@
-package notice
+// Package pace keeps what goes out within a rhythm, location by location, and what comes in within a rate, peer by peer.
+//
+// A [Pacer] decides when a location is told of: at once if it was quiet, and otherwise so that what comes in between is
+// told of once. [Buckets] bound how much of something each peer may do.
+package pace
 
 import (
 	"context"
@@ -10,10 +14,10 @@ import (
 	"github.com/peerdex/peerdex/index"
 )
 
-// rate is how much of something may happen: so many at once, and then so many a second.
-type rate struct {
-	burst  float64
-	second float64
+// Rate is how much of something may happen: so many at once, and then so many a second.
+type Rate struct {
+	Burst  float64
+	Second float64
 }
 
 // bucket counts what may happen still. The zero value is full.
@@ -23,27 +27,29 @@ type bucket struct {
 }
 
 // take takes one, or returns how long to wait for it.
-func (b *bucket) take(now time.Time, r rate) time.Duration {
+func (b *bucket) take(now time.Time, r Rate) time.Duration {
 	if !b.at.IsZero() {
-		b.spent = max(0, b.spent-now.Sub(b.at).Seconds()*r.second)
+		b.spent = max(0, b.spent-now.Sub(b.at).Seconds()*r.Second)
 	}
 	b.at = now
-	if over := b.spent + 1 - r.burst; over > 0 {
-		return time.Duration(over/r.second*float64(time.Second)) + time.Nanosecond
+	if over := b.spent + 1 - r.Burst; over > 0 {
+		return time.Duration(over/r.Second*float64(time.Second)) + time.Nanosecond
 	}
 	b.spent++
 	return 0
 }
 
-// buckets has a bucket for each peer. Only members get one, so their number is bounded. Safe for concurrent use.
-type buckets struct {
-	rate rate
+// Buckets bound what each peer does. Each has room of its own, so ask for members only: then their number is bounded.
+// Safe for concurrent use.
+type Buckets struct {
+	Rate Rate
 
 	mu sync.Mutex
 	of map[peer.ID]*bucket
 }
 
-func (b *buckets) take(p peer.ID, now time.Time) bool {
+// Take reports whether a peer may do one more now, and counts it if so.
+func (b *Buckets) Take(p peer.ID, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.of == nil {
@@ -54,13 +60,13 @@ func (b *buckets) take(p peer.ID, now time.Time) bool {
 		one = new(bucket)
 		b.of[p] = one
 	}
-	return one.take(now, b.rate) == 0
+	return one.take(now, b.Rate) == 0
 }
 
-// pacer decides when a notice of a location goes out. Safe for concurrent use.
-type pacer struct {
-	every time.Duration // between two notices of a location
-	rate  rate          // of all
+// Pacer decides when a location is told of. Make it with [NewPacer]; it is safe for concurrent use.
+type Pacer struct {
+	every time.Duration // between two of a location
+	rate  Rate          // of all
 
 	wake chan struct{}
 	mu   sync.Mutex
@@ -72,14 +78,15 @@ type pacer struct {
 // maxPaced is how many locations are remembered before those are forgotten that may be told of again anyway.
 const maxPaced = 1024
 
-func newPacer(every time.Duration, r rate) *pacer {
-	return &pacer{
+// NewPacer returns a pacer that tells of each location once in every at most, and of all together at a rate.
+func NewPacer(every time.Duration, r Rate) *Pacer {
+	return &Pacer{
 		every: every, rate: r, wake: make(chan struct{}, 1), due: map[index.Location]bool{}, last: map[index.Location]time.Time{},
 	}
 }
 
-// add makes a location due.
-func (p *pacer) add(l index.Location) {
+// Add makes a location due. It never blocks.
+func (p *Pacer) Add(l index.Location) {
 	p.mu.Lock()
 	p.due[l] = true
 	p.mu.Unlock()
@@ -90,7 +97,7 @@ func (p *pacer) add(l index.Location) {
 }
 
 // next returns a location to tell of now, or how long to wait for one; ok is false if none is due.
-func (p *pacer) next(now time.Time) (l index.Location, wait time.Duration, ok bool) {
+func (p *Pacer) next(now time.Time) (l index.Location, wait time.Duration, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for d := range p.due {
@@ -117,8 +124,8 @@ func (p *pacer) next(now time.Time) (l index.Location, wait time.Duration, ok bo
 	return l, 0, true
 }
 
-// run tells of locations as they become due, until ctx ends.
-func (p *pacer) run(ctx context.Context, tell func(index.Location)) {
+// Run tells of locations as they become due, one after the other, until ctx ends.
+func (p *Pacer) Run(ctx context.Context, tell func(index.Location)) {
 	for ctx.Err() == nil {
 		l, wait, ok := p.next(time.Now())
 		if ok && wait == 0 {
