@@ -26,6 +26,18 @@ func (n *Node) TakeNotice(ctx context.Context, h index.SignedHead) (old bool, er
 	return false, herald{n}.Heard(ctx, notice.BulkIndexComplete{Head: h})
 }
 
+// SeqOf is the seq at which a location is held here, 0 if it is not.
+func (n *Node) SeqOf(ctx context.Context, l index.Location) int64 {
+	held, err := n.st.Held(ctx, l)
+	if err != nil {
+		return 0
+	}
+	return held.Head.Seq
+}
+
+// PushEvery is the least time between two pushes of a location.
+const PushEvery = pushEvery
+
 // NoticeOf is the head that a notice of an own location would tell.
 func (n *Node) NoticeOf(ctx context.Context, l index.Location) (index.SignedHead, bool, error) {
 	return herald{n}.Head(ctx, l)

@@ -125,7 +125,7 @@ func TestOneAuthorCannotFlood(t *testing.T) {
 		}
 	}
 	r := authorRate()
-	if most := int(r.Burst + time.Since(start).Seconds()*r.Second + 1); taken > most || taken < int(r.burst) {
+	if most := int(r.Burst + time.Since(start).Seconds()*r.Second + 1); taken > most || taken < int(r.Burst) {
 		t.Errorf("%d of %d taken in %v, want %v to %d", taken, sent, time.Since(start), r.Burst, most)
 	}
 	other.commit(1, 1)
