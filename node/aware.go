@@ -25,6 +25,7 @@ type awareness struct {
 type knowledge struct {
 	members int // records of membership
 	heads   map[index.Location]fact
+	pushed  map[index.Location]bool // locations of which changes reached it
 }
 
 // fact is what is said of one location.
@@ -40,11 +41,15 @@ func newAwareness() *awareness { return &awareness{of: map[peer.ID]*knowledge{}}
 func (k *awareness) told(p peer.ID, r *heads.Result) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	before := k.of[p]
 	delete(k.of, p)
 	if !r.Complete {
 		return
 	}
-	one := &knowledge{members: r.Members, heads: make(map[index.Location]fact, len(r.Told))}
+	one := &knowledge{members: r.Members, heads: make(map[index.Location]fact, len(r.Told)), pushed: map[index.Location]bool{}}
+	if before != nil {
+		one.pushed = before.pushed
+	}
 	for i := range r.Told {
 		a := &r.Told[i]
 		one.heads[a.Head.Location] = fact{a.Head.Digest(), a.Horizon, a.Held, a.Wants}
@@ -63,6 +68,7 @@ func (k *awareness) moved(p peer.ID, h *index.Head) {
 	if f, ok := one.heads[h.Location]; ok {
 		f.head = h.Digest()
 		one.heads[h.Location] = f
+		one.pushed[h.Location] = true
 	}
 }
 
@@ -73,8 +79,9 @@ func (k *awareness) forget(p peer.ID) {
 	delete(k.of, p)
 }
 
-// all reports whether a device knows of so many members, and exactly these heads.
-func (k *awareness) all(p peer.ID, members int, now []heads.Announced) bool {
+// all reports whether a device knows of so many members, and exactly these heads; or will know soon, since a push of it is
+// pending.
+func (k *awareness) all(p peer.ID, members int, now []heads.Announced, pending func(target) bool) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	one := k.of[p]
@@ -82,8 +89,12 @@ func (k *awareness) all(p peer.ID, members int, now []heads.Announced) bool {
 		return false
 	}
 	for i := range now {
-		a := &now[i]
-		if one.heads[a.Head.Location] != (fact{a.Head.Digest(), a.Horizon, a.Held, a.Wants}) {
+		a, l := &now[i], now[i].Head.Location
+		before, is := one.heads[l], fact{a.Head.Digest(), a.Horizon, a.Held, a.Wants}
+		if before.head != is.head && one.pushed[l] && pending(target{p, l}) {
+			before.head = is.head
+		}
+		if before != is {
 			return false
 		}
 	}
@@ -103,7 +114,7 @@ func (n *Node) tellNews() {
 	members := len(n.lib.encoded())
 	var wg sync.WaitGroup
 	for _, p := range n.lib.others() {
-		if n.host.Load().Network().Connectedness(p) == network.Connected && !n.aware.all(p, members, now) {
+		if n.host.Load().Network().Connectedness(p) == network.Connected && !n.aware.all(p, members, now, n.pushes.pending) {
 			wg.Go(func() { n.talk(p) })
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/protocols/change"
 	"github.com/peerdex/peerdex/protocols/notice"
 	"github.com/peerdex/peerdex/store"
 )
@@ -34,6 +35,35 @@ func (n *Node) SeqOf(ctx context.Context, l index.Location) int64 {
 	}
 	return held.Head.Seq
 }
+
+// ChangeAbove is what would be pushed of an own location to who stands at a seq of its epoch; nil if that is too much.
+func (n *Node) ChangeAbove(ctx context.Context, l index.Location, seq int64) (*change.StateChange, error) {
+	held, err := n.st.Held(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	base := held.Head.Head
+	base.Seq = seq
+	return (&round{n: n, held: &held, by: map[int64]*change.StateChange{}}).change(ctx, &base)
+}
+
+// TakeChange is what happens with a push that the protocol found good.
+func (n *Node) TakeChange(ctx context.Context, c *change.StateChange) error {
+	return taker{n}.Take(ctx, c)
+}
+
+// ApplyKept is what happens with pushes that were kept when a transfer of their location ends.
+func (n *Node) ApplyKept(ctx context.Context, l index.Location) { n.applyKept(ctx, l) }
+
+// Kept is how many pushes are kept.
+func (n *Node) Kept() int {
+	n.kept.mu.Lock()
+	defer n.kept.mu.Unlock()
+	return n.kept.all
+}
+
+// RefusePushes makes the node one that does not know the protocol, until it starts anew.
+func (n *Node) RefusePushes() { n.host.Load().RemoveStreamHandler(change.ID) }
 
 // PushEvery is the least time between two pushes of a location.
 const PushEvery = pushEvery

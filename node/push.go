@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,8 +54,8 @@ func newPushes() *pushes {
 	return &pushes{pacer: pace.NewPacer(pushEvery, pushRate()), on: map[target]*pushing{}}
 }
 
-// begin reports whether a push from base may begin now. If one is under way, another round follows it.
-func (s *pushes) begin(t target, base *index.Head) bool {
+// begin reports whether a push from base begins now, or another one is under way, which another round follows.
+func (s *pushes) begin(t target, base *index.Head) (begun, busy bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	one := s.on[t]
@@ -65,12 +66,20 @@ func (s *pushes) begin(t target, base *index.Head) bool {
 	switch {
 	case one.busy:
 		one.again = true
-		return false
+		return false, true
 	case one.failed == *base:
-		return false
+		return false, false
 	}
 	one.busy = true
-	return true
+	return true, false
+}
+
+// pending reports whether a push to a target is under way, or will begin soon if it can.
+func (s *pushes) pending(t target) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one := s.on[t]
+	return one != nil && one.busy || one == nil && s.pacer.Due(t.loc)
 }
 
 // end says how a push from base went, and reports whether something was committed meanwhile.
@@ -145,9 +154,8 @@ type round struct {
 	held *store.Held
 	by   map[int64]*change.StateChange // by base; nil where there are too many changes
 
-	wg   sync.WaitGroup
-	mu   sync.Mutex
-	done int // devices that hold the state now
+	wg    sync.WaitGroup
+	later bool // to some device another push is under way
 }
 
 // begin pushes to one device, in the background, if it wants that and is near enough.
@@ -157,10 +165,6 @@ func (r *round) begin(ctx context.Context, to *store.Heard) error {
 	if err != nil || to.Device == n.st.Self() || !n.lib.hasPeer(p) || !n.live.connected(to.Device) {
 		return nil //nolint:nilerr // a device whose key is none can't be connected
 	}
-	if *base == *head {
-		r.count()
-		return nil
-	}
 	if !to.Listed || !to.Held || !to.Wants || base.Library != head.Library || base.Epoch != head.Epoch || base.Seq >= head.Seq || base.Seq < r.held.Horizon {
 		return nil
 	}
@@ -169,7 +173,8 @@ func (r *round) begin(ctx context.Context, to *store.Heard) error {
 		return err
 	}
 	t := target{p, head.Location}
-	if !n.pushes.begin(t, base) {
+	begun, busy := n.pushes.begin(t, base)
+	if r.later = r.later || busy; !begun {
 		return nil
 	}
 	next, send := *to, *c
@@ -183,7 +188,6 @@ func (r *round) begin(ctx context.Context, to *store.Heard) error {
 		if err == nil {
 			n.lately.put(next)
 			n.aware.moved(p, &send.Head.Head)
-			r.count()
 		} else if ctx.Err() == nil {
 			n.log.Debug("push", "peer", p, "location", t.loc, "error", err)
 		}
@@ -192,14 +196,11 @@ func (r *round) begin(ctx context.Context, to *store.Heard) error {
 		if again {
 			n.pushes.pacer.Add(t.loc)
 		}
+		if err != nil {
+			n.announce()
+		}
 	})
 	return nil
-}
-
-func (r *round) count() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.done++
 }
 
 // change reads what changed above a base; nil if that is too much to push.
@@ -227,16 +228,40 @@ func (r *round) change(ctx context.Context, base *index.Head) (*change.StateChan
 
 // wait waits a moment for the answers, and reports whether all other members hold the state.
 func (r *round) wait(ctx context.Context) bool {
-	answered := make(chan struct{})
-	r.n.spawn(func() { r.wg.Wait(); close(answered) })
+	all := make(chan struct{})
+	answered := all
+	r.n.spawn(func() {
+		r.wg.Wait()
+		close(all)
+	})
+	if r.later {
+		answered = nil
+	}
 	select {
 	case <-answered:
 	case <-time.After(pushWait):
 	case <-ctx.Done():
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.done == len(r.n.lib.others())
+	said, err := r.n.heardOf(ctx, r.held.Head.Location)
+	if err != nil {
+		return false
+	}
+	for _, p := range r.n.lib.others() {
+		if !slices.ContainsFunc(said, func(h store.Heard) bool { return r.holds(&h, p) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// holds reports whether what is known of a device is that it is p and holds the state, or a later one.
+func (r *round) holds(h *store.Heard, p peer.ID) bool {
+	o := index.Compare(&h.Head.Head, &r.held.Head.Head)
+	if !h.Held || o != index.Same && o != index.Newer && o != index.Later {
+		return false
+	}
+	of, err := wire.PeerOf(h.Device)
+	return err == nil && of == p
 }
 
 func (n *Node) push(ctx context.Context, p peer.ID, c *change.StateChange) error {

@@ -96,6 +96,13 @@ func (p *Pacer) Add(l index.Location) {
 	}
 }
 
+// Due reports whether a location waits to be told of.
+func (p *Pacer) Due(l index.Location) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.due[l]
+}
+
 // next returns a location to tell of now, or how long to wait for one; ok is false if none is due.
 func (p *Pacer) next(now time.Time) (l index.Location, wait time.Duration, ok bool) {
 	p.mu.Lock()

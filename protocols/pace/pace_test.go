@@ -114,9 +114,12 @@ func TestPacerForgetsWhatIsLongAgo(t *testing.T) {
 	p := NewPacer(time.Second, Rate{Burst: 1e9, Second: 1})
 	now := time.Unix(1000, 0)
 	for i := range 3 * maxPaced {
-		p.Add(index.Location{ID: index.LocationID{byte(i >> 8), byte(i)}})
-		if _, wait, ok := p.next(now); !ok || wait != 0 {
-			t.Fatalf("wait %v, %v", wait, ok)
+		l := index.Location{ID: index.LocationID{byte(i >> 8), byte(i)}}
+		if p.Add(l); !p.Due(l) {
+			t.Fatal("not due")
+		}
+		if _, wait, ok := p.next(now); !ok || wait != 0 || p.Due(l) {
+			t.Fatalf("wait %v, %v, due %v", wait, ok, p.Due(l))
 		}
 		now = now.Add(10 * time.Millisecond)
 	}
