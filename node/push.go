@@ -160,19 +160,19 @@ type round struct {
 
 // begin pushes to one device, in the background, if it wants that and is near enough.
 func (r *round) begin(ctx context.Context, to *store.Heard) error {
-	n, base, head := r.n, &to.Head.Head, &r.held.Head.Head
-	p, err := wire.PeerOf(to.Device)
-	if err != nil || to.Device == n.st.Self() || !n.lib.hasPeer(p) || !n.live.connected(to.Device) {
-		return nil //nolint:nilerr // a device whose key is none can't be connected
-	}
-	if !to.Listed || !to.Held || !to.Wants || base.Library != head.Library || base.Epoch != head.Epoch || base.Seq >= head.Seq || base.Seq < r.held.Horizon {
+	n, base := r.n, &to.Head.Head
+	if !r.near(to) {
 		return nil
+	}
+	p, err := wire.PeerOf(to.Device)
+	if err != nil {
+		return err
 	}
 	c, err := r.change(ctx, base)
 	if err != nil || c == nil {
 		return err
 	}
-	t := target{p, head.Location}
+	t := target{p, base.Location}
 	begun, busy := n.pushes.begin(t, base)
 	if r.later = r.later || busy; !begun {
 		return nil
@@ -201,6 +201,15 @@ func (r *round) begin(ctx context.Context, to *store.Heard) error {
 		}
 	})
 	return nil
+}
+
+// near reports whether a device is connected, wants changes, and holds a state that they can begin from.
+func (r *round) near(to *store.Heard) bool {
+	base, head := &to.Head.Head, &r.held.Head.Head
+	_, member := r.n.lib.member(to.Device)
+	return member && to.Device != r.n.st.Self() && to.Listed && to.Held && to.Wants &&
+		base.Library == head.Library && base.Epoch == head.Epoch && base.Seq < head.Seq && base.Seq >= r.held.Horizon &&
+		r.n.live.connected(to.Device)
 }
 
 // change reads what changed above a base; nil if that is too much to push.

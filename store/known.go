@@ -108,7 +108,7 @@ func insertHeard(c *conn, h *Heard) error {
 
 // AllHeard reads all heads heard.
 func (s *Store) AllHeard(ctx context.Context) (map[index.Location][]Heard, error) {
-	all, err := s.readHeard(ctx, "")
+	all, err := s.readHeard(ctx, "1")
 	if err != nil {
 		return nil, err
 	}
@@ -121,18 +121,18 @@ func (s *Store) AllHeard(ctx context.Context) (map[index.Location][]Heard, error
 
 // HeardOf reads what all devices said of one location.
 func (s *Store) HeardOf(ctx context.Context, l index.Location) ([]Heard, error) {
-	return s.readHeard(ctx, " WHERE owner = ? AND id = ?", l.Owner[:], l.ID[:])
+	return s.readHeard(ctx, "owner = ? AND id = ?", l.Owner[:], l.ID[:])
 }
 
 // HeardFrom reads what one device said of all locations.
 func (s *Store) HeardFrom(ctx context.Context, d index.DeviceID) ([]Heard, error) {
-	return s.readHeard(ctx, " WHERE device = ?", d[:])
+	return s.readHeard(ctx, "device = ?", d[:])
 }
 
 func (s *Store) readHeard(ctx context.Context, where string, args ...driver.Value) ([]Heard, error) {
 	var out []Heard
 	err := s.node.with(ctx, func(c *conn) error {
-		for row, err := range c.query(ctx, "SELECT device, head, record, horizon, held, listed, at, wants FROM heard"+where, args...) {
+		for row, err := range c.query(ctx, "SELECT device, head, record, horizon, held, listed, at, wants FROM heard WHERE "+where, args...) {
 			if err != nil {
 				return err
 			}

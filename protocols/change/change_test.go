@@ -100,7 +100,7 @@ func (b *backend) Take(_ context.Context, c *StateChange) error {
 }
 
 // pushed pushes over one stream to a server of its own.
-func pushed(tb testing.TB, c *StateChange, b *backend, from peer.ID) (err error, served wire.Event) {
+func pushed(tb testing.TB, c *StateChange, b *backend, from peer.ID) (served wire.Event, err error) {
 	tb.Helper()
 	events := make(chan wire.Event, 1)
 	srv := NewServer(ServerConfig{Backend: b, Config: wire.Config{Observe: func(e wire.Event) { events <- e }}})
@@ -111,7 +111,7 @@ func pushed(tb testing.TB, c *StateChange, b *backend, from peer.ID) (err error,
 	if cerr := srv.Close(); cerr != nil {
 		tb.Error(cerr)
 	}
-	return err, served
+	return served, err
 }
 
 func TestPush(t *testing.T) {
@@ -133,7 +133,7 @@ func TestPush(t *testing.T) {
 	small.Record = []byte{}
 	for name, c := range map[string]*StateChange{"sample": sample(t), "largest": large, "only the record": record, "the record as before": small} {
 		b := new(backend)
-		err, served := pushed(t, c, b, owner)
+		served, err := pushed(t, c, b, owner)
 		if err != nil || served.Err != nil || len(b.took) != 1 {
 			t.Fatalf("%s: %v, %v, %d taken", name, err, served.Err, len(b.took))
 		}
@@ -147,11 +147,11 @@ func TestPush(t *testing.T) {
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	for _, want := range []error{wire.ErrNoReplica, wire.ErrBusy, wire.ErrDenied, index.ErrProviderBehind, index.ErrEpochChanged} {
-		if err, _ := pushed(t, sample(t), &backend{answer: fmt.Errorf("why: %w", want)}, peerOf(t, testKey("owner"))); !errors.Is(err, want) {
+		if _, err := pushed(t, sample(t), &backend{answer: fmt.Errorf("why: %w", want)}, peerOf(t, testKey("owner"))); !errors.Is(err, want) {
 			t.Errorf("got %v, want %v", err, want)
 		}
 	}
-	if err, _ := pushed(t, sample(t), &backend{answer: errors.New("why")}, peerOf(t, testKey("owner"))); !errors.Is(err, wire.ErrFailed) {
+	if _, err := pushed(t, sample(t), &backend{answer: errors.New("why")}, peerOf(t, testKey("owner"))); !errors.Is(err, wire.ErrFailed) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -224,7 +224,7 @@ func TestHostilePush(t *testing.T) {
 			t.Errorf("%s: %v, %d taken", name, ev.Err, len(b.took))
 		}
 	}
-	if err, ev := pushed(t, sample(t), new(backend), peerOf(t, testKey("joiner"))); err == nil || !errors.Is(ev.Err, wire.ErrMalformed) {
+	if ev, err := pushed(t, sample(t), new(backend), peerOf(t, testKey("joiner"))); err == nil || !errors.Is(ev.Err, wire.ErrMalformed) {
 		t.Errorf("pushed by another than the owner: %v, %v", err, ev.Err)
 	}
 }
