@@ -157,9 +157,7 @@ func (g gossip) Heard(ctx context.Context, from peer.ID, news []heads.Announced,
 	}
 	g.n.talks.done(from)
 	g.n.notices.Meet(from)
-	if len(news)+len(gone) > 0 {
-		g.n.syncer.Kick()
-	}
+	g.n.syncer.Kick() // without news, too: what was lost may have waited for this device to say what it holds
 	return nil
 }
 
