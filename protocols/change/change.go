@@ -95,20 +95,21 @@ func (s *Server) Serve(stream wire.Stream, from peer.ID) { s.shell.Serve(stream,
 func (s *Server) Close() error { return s.shell.Close() }
 
 func (s *Server) serve(ctx context.Context, c *wire.Conn, from peer.ID) error {
-	if !s.rates.Take(from, time.Now()) || !s.places.Take(from) {
-		return wire.Refusal{Err: wire.ErrBusy, RetryAfter: retryAfter}
-	}
-	defer s.places.Release(from)
 	c.Restrict(frameLimit, wire.AllCodecs)
 	c.SetDeadline(time.Now().Add(Timeout))
 	d, err := c.Receive(Timeout, kindChange, changeFields)
 	if errors.Is(err, io.EOF) {
 		return nil
 	}
-	var push *StateChange
-	if err == nil {
-		push, err = decode(d)
+	if err != nil {
+		return fmt.Errorf("receive change: %w", err)
 	}
+	// Only now: who is still sending would not hear the answer, and a stream on which nothing comes takes no place.
+	if !s.rates.Take(from, time.Now()) || !s.places.Take(from) {
+		return wire.Refusal{Err: wire.ErrBusy, RetryAfter: retryAfter}
+	}
+	defer s.places.Release(from)
+	push, err := decode(d)
 	if err != nil {
 		return fmt.Errorf("receive change: %w", err)
 	}
