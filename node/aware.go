@@ -151,12 +151,15 @@ func (y *lately) put(h store.Heard) {
 	y.of[at] = h
 }
 
-// get returns what waits of a device and a location.
-func (y *lately) get(d index.DeviceID, l index.Location) (store.Heard, bool) {
+// over puts what waits in place of what was said before.
+func (y *lately) over(said []store.Heard) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	h, ok := y.of[teller{d, l}]
-	return h, ok
+	for i := range said {
+		if h, ok := y.of[teller{said[i].Device, said[i].Head.Location}]; ok && isLater(&h.Head, &said[i].Head) && !retired(said[i]) {
+			said[i] = h
+		}
+	}
 }
 
 // take returns all that waits, which waits no more.
@@ -200,12 +203,19 @@ func (n *Node) remember(ctx context.Context) {
 // heardOf is what devices said of a location, and what pushed changes taught since.
 func (n *Node) heardOf(ctx context.Context, l index.Location) ([]store.Heard, error) {
 	said, err := n.st.HeardOf(ctx, l)
-	for i := range said {
-		if h, ok := n.lately.get(said[i].Device, l); ok && isLater(&h.Head, &said[i].Head) {
-			said[i] = h
+	n.lately.over(said)
+	return said, err
+}
+
+// allHeard is what devices said of all locations, and what pushed changes taught since.
+func (v *view) allHeard(ctx context.Context) (map[index.Location][]store.Heard, error) {
+	all, err := v.st.AllHeard(ctx)
+	if v.live != nil {
+		for _, said := range all {
+			v.live.n.lately.over(said)
 		}
 	}
-	return said, err
+	return all, err
 }
 
 // wantsPushes reports whether this device wants to be told at once what changes in a location, by its owner. It does for

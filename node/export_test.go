@@ -14,9 +14,9 @@ import (
 // Prune does at once what an idle node does every hour.
 func (n *Node) Prune(ctx context.Context) { n.prune(ctx) }
 
-// HeardOf is what devices said of a location.
+// HeardOf is what devices said of a location, and what pushed changes taught since.
 func (n *Node) HeardOf(ctx context.Context, l index.Location) ([]store.Heard, error) {
-	return n.st.HeardOf(ctx, l)
+	return n.heardOf(ctx, l)
 }
 
 // TakeNotice is what happens with a notice that gossip found good; old is what is answered when gossip asks about it.
