@@ -63,6 +63,7 @@ CREATE TABLE heard (
   record  BLOB    NOT NULL,
   horizon INTEGER NOT NULL,
   held    INTEGER NOT NULL,       -- 1 when that device holds a replica at this head
+  wants   INTEGER NOT NULL,       -- 1 when that device wants changes above this head to be pushed to it
   listed  INTEGER NOT NULL,       -- 1 while that device names this head among those that it knows
   at      INTEGER NOT NULL,       -- ns since 1970, our clock
   PRIMARY KEY (owner, id, device)
