@@ -44,6 +44,7 @@ func (d *device) reaches(l node.Location, seq int64) time.Duration {
 // TestAChangeIsSeenAtOnce measures one change, from the owner's commit until the peer shows it, and the bytes of all that
 // is said about it, at the receiver: also where a third device is away, so that gossip has to tell of it.
 func TestAChangeIsSeenAtOnce(t *testing.T) {
+	t.Parallel()
 	nas, laptop, phone := newDevice(t, "nas"), newDevice(t, "laptop"), newDevice(t, "phone")
 	l := nas.fedOne("catalogue")
 	nas.pairWith(laptop)
@@ -104,6 +105,7 @@ func remove(path string) iter.Seq2[index.Change, error] {
 
 // TestHowMuchIsPushed commits about as many changes as a push may hold.
 func TestHowMuchIsPushed(t *testing.T) {
+	t.Parallel()
 	nas, laptop := newDevice(t, "nas"), newDevice(t, "laptop")
 	l := nas.fedOne("catalogue")
 	nas.pairWith(laptop)
