@@ -60,6 +60,18 @@ type (
 	JoinRequest = api.JoinRequest
 	// JoinResult says which library this device is in now.
 	JoinResult = api.JoinResult
+	// Totals is what lies below a folder.
+	Totals = api.Totals
+	// Via says where an answer came from that was not read from a replica here.
+	Via = api.Via
+	// PolicyRequest shows or sets what is decided about replicas.
+	PolicyRequest = api.PolicyRequest
+	// PolicySetting is what counts for one location, or for a device.
+	PolicySetting = api.PolicySetting
+	// SyncRequest names a location to be fetched now.
+	SyncRequest = api.SyncRequest
+	// SyncCost is what that would cost.
+	SyncCost = api.SyncCost
 	// Progress is the state of a scan or a transfer.
 	Progress = api.Progress
 	// Event is something that happened.
@@ -84,6 +96,8 @@ type Config struct {
 	NoMDNS bool
 	// MDNSInterfaces are the names of the network interfaces to look on; nil = all.
 	MDNSInterfaces []string
+	// Metered says that the network is paid for by what it carries, as [Node.SetMetered] does.
+	Metered bool
 	// ScanEvery is the time between scans of a location; 0 = 1 h, negative = only when asked to.
 	ScanEvery time.Duration
 	// ConfirmAfter is the time after which a scan that held back deletions is repeated; 0 = 1 min.

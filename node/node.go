@@ -22,6 +22,7 @@ import (
 	"github.com/peerdex/peerdex/protocols/batch"
 	"github.com/peerdex/peerdex/protocols/heads"
 	"github.com/peerdex/peerdex/protocols/pair"
+	"github.com/peerdex/peerdex/protocols/query"
 	"github.com/peerdex/peerdex/protocols/wire"
 	"github.com/peerdex/peerdex/store"
 )
@@ -56,9 +57,12 @@ type Node struct {
 	syncer  *syncer.Syncer
 	window  *pair.Window
 	batches *batch.Server
+	queries *query.Server
 	headsOf *heads.Server
 	talks   *talks
 	losses  *losses
+	pulls   *pulls
+	metered atomic.Bool
 
 	mu      sync.Mutex
 	started bool
@@ -84,7 +88,8 @@ func Open(cfg Config) (*Node, error) {
 		rescan: make(chan struct{}, 1), told: make(chan struct{}, 1), codecs: new(wire.Codecs), traffic: new(wire.Traffic),
 	}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
-	n.work = newWork(n.ctx)
+	n.work, n.pulls = newWork(n.ctx), newPulls()
+	n.metered.Store(cfg.Metered)
 	n.view = view{st: st, live: &live{n: n, moving: map[movement]Progress{}, failed: map[index.Location]error{}}}
 	if err := n.open(); err != nil {
 		n.cancel(errClosing)
@@ -115,6 +120,7 @@ func (n *Node) open() error {
 	n.talks, n.losses = newTalks(), newLosses()
 	n.window = pair.NewWindow(pair.WindowConfig{Config: n.wire(), Self: n.st.Self(), Admitter: admitter{n}})
 	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}})
+	n.queries = query.NewServer(query.ServerConfig{Config: n.wire(), Source: answers{n}})
 	n.headsOf = heads.NewServer(n.headsConfig())
 	return nil
 }
@@ -150,6 +156,7 @@ func (n *Node) Start(ctx context.Context) error {
 	n.host.Store(h)
 	h.SetStreamHandler(pair.ID, n.window.Handle)
 	h.SetStreamHandler(batch.ID, n.batches.Handle)
+	h.SetStreamHandler(query.ID, n.queries.Handle)
 	h.SetStreamHandler(heads.ID, n.headsOf.Handle)
 	n.keeper = discovery.NewKeeper(discovery.KeeperConfig{
 		Host: h, Reach: n.reach, Members: n.lib.others, Addrs: n.addrs, OnResult: n.dialed, Logger: n.log,
@@ -189,7 +196,7 @@ func (n *Node) Close() error {
 	n.closed = true
 	n.mu.Unlock()
 	n.cancel(errClosing)
-	errs := []error{n.window.Close(), n.batches.Close(), n.headsOf.Close()}
+	errs := []error{n.window.Close(), n.batches.Close(), n.queries.Close(), n.headsOf.Close()}
 	if h := n.host.Load(); h != nil {
 		errs = append(errs, h.Close())
 	}

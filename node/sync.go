@@ -276,6 +276,7 @@ func (n *Node) pull(ctx context.Context, l index.Location, p syncer.Plan) error 
 		}
 		return err
 	}
+	n.measure(ctx, p.Provider, &sink.at)
 	n.updated(api.EventLocationUpdated, l)
 	n.announce()
 	return nil

@@ -60,6 +60,10 @@ func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
 	if err != nil {
 		return nil, err
 	}
+	policies, err := v.st.Policies(ctx)
+	if err != nil {
+		return nil, err
+	}
 	locs, err := v.st.Locations(ctx)
 	if err != nil {
 		return nil, err
@@ -71,7 +75,7 @@ func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
 	}
 	out := make([]syncer.Situation, 0, len(locs))
 	for _, l := range locs {
-		s := syncer.Situation{Location: l, Frozen: frozen[l]}
+		s := syncer.Situation{Location: l, Frozen: frozen[l], Policy: v.policyOf(policies, l), Metered: v.metered()}
 		record := []byte(nil)
 		held, err := v.st.Held(ctx, l)
 		switch {
@@ -84,7 +88,9 @@ func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
 		}
 		for _, h := range heard[l] {
 			reachable := v.live != nil && v.live.connected(h.Device)
-			s.Heard = append(s.Heard, syncer.Heard{Device: h.Device, Head: h.Head, Horizon: h.Horizon, Held: h.Held, Reachable: reachable})
+			s.Heard = append(s.Heard, syncer.Heard{
+				Device: h.Device, Head: h.Head, Horizon: h.Horizon, Held: h.Held, Reachable: reachable, Relayed: reachable && v.live.relayed(h.Device),
+			})
 		}
 		if newest, ok := s.Newest(); ok {
 			for _, h := range heard[l] {
@@ -196,8 +202,12 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 	if newest.Seq > out.Seq || newest.Epoch.String() != out.Epoch {
 		out.HeardSeq = newest.Seq
 	}
+	out.Policy = string(s.Policy)
 	if out.State, out.Detail = v.replicaState(s, &newest); why != "" {
 		out.Detail = why
+	}
+	if out.State == api.StateLazy && s.Held == nil { // what would be found
+		out.Entries, out.AsOf = newest.Count, newest.Time()
 	}
 	return out, nil
 }
@@ -221,6 +231,8 @@ func (v *view) replicaState(s *syncer.Situation, newest *index.SignedHead) (stat
 		return api.StateRetired, "removed by its owner"
 	case v.live != nil && v.live.syncing(s.Location):
 		return api.StateSyncing, ""
+	case s.Policy == syncer.Off, s.Policy == syncer.Lazy, p.Strategy == syncer.OnDemand:
+		return policyState(s, &p, newest)
 	case s.Held == nil:
 		return api.StateNever, p.Why
 	case index.Compare(&newest.Head, &s.Held.Head) == index.Newer, index.Compare(&newest.Head, &s.Held.Head) == index.NewEpoch:

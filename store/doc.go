@@ -1,10 +1,10 @@
 // Package store keeps locations on disk: those this device owns and the replicas of others' locations.
 //
-//	DATA/  lock · identity.key · node.db · locations/<owner>-<location>.<generation>.db · staging/
+//	DATA/  lock · identity.key · node.db · locations/<owner>-<location>.<generation>.db · staging/ · cache.db
 //
 // There is one SQLite file per location, so that no two locations share a write lock, removing a device is deleting
 // files, and damage stays local. node.db is small and holds what is not a location's: membership, which file of a
-// location is in use, heads heard. What this device holds of a location is read from its file alone.
+// location is in use, heads heard, policies. What this device holds of a location is read from its file alone.
 //
 // # Own locations
 //
@@ -25,6 +25,11 @@
 // [Store.Export] makes an SQLite file of a location at its head, [Compact] or [Native], for any number of takers.
 // [Store.Import] and [Store.ImportFile] prove such a file right and make it the replica. A file from another device is
 // trusted in nothing: its schema must be ours to the byte, and its rows those under the signed head.
+//
+// # Answers
+//
+// [Store.KeepAnswer] remembers what other devices answered about locations of which there is no replica, within bounds, in
+// cache.db. It may be lost at any time, and is when it is damaged.
 //
 // # Reading
 //

@@ -75,6 +75,11 @@ func (s *server) routes() map[string]handler {
 		"POST /v1/search":            s.searchBody,
 		"GET /v1/list":               s.list,
 		"GET /v1/entries":            s.entryByPath,
+		"GET /v1/totals":             s.totals,
+		"GET /v1/policy":             s.policy,
+		"POST /v1/policy":            s.setPolicy,
+		"GET /v1/sync":               s.syncCost,
+		"POST /v1/sync":              s.sync,
 		"GET /v1/events":             s.events,
 		"POST /v1/shutdown":          s.shutdown,
 

@@ -26,6 +26,7 @@ type Heard struct {
 	Horizon   int64 // lowest seq from which it can serve a delta
 	Held      bool  // it holds a replica at this head, so that it can serve it
 	Reachable bool  // connected at this moment
+	Relayed   bool  // through a relay that is no member
 }
 
 // Situation is what is known of one location of another device.
@@ -35,6 +36,8 @@ type Situation struct {
 	Retired  index.RetiredState
 	Frozen   bool
 	Heard    []Heard
+	Policy   Policy
+	Metered  bool // this device's network is paid for by what it carries
 	// Avoid are providers that lately failed to serve this location; they are taken only if there is no other.
 	Avoid []index.DeviceID
 }
@@ -88,6 +91,9 @@ func Decide(s *Situation) Plan {
 		default:
 			return Plan{Strategy: Nothing, Target: newest, Why: "the newest head heard is held"}
 		}
+	}
+	if p, decided := s.byPolicy(&newest); decided {
+		return p
 	}
 	from := s.provider()
 	if from == nil {

@@ -22,7 +22,7 @@ import (
 type Config struct {
 	// Situations says how every location of other devices stands.
 	Situations func(context.Context) ([]Situation, error)
-	// Do carries out one plan that is not Nothing. It is called from a goroutine of its own, once at a time for a
+	// Do carries out one plan that is not idle. It is called from a goroutine of its own, once at a time for a
 	// location. A transfer that ended short of the newest head is no error: it is planned again.
 	Do func(context.Context, Situation, Plan) error
 
@@ -141,13 +141,13 @@ func (s *Syncer) plan(ctx context.Context) time.Time {
 		if t := s.bad[sit.Location]; t != nil {
 			sit.Avoid = t.avoided(now)
 			if now.Before(t.next) {
-				if Decide(sit).Strategy != Nothing && (wake.IsZero() || t.next.Before(wake)) {
+				if p := Decide(sit); !p.Idle() && (wake.IsZero() || t.next.Before(wake)) {
 					wake = t.next
 				}
 				continue
 			}
 		}
-		if p := Decide(sit); p.Strategy != Nothing && s.room(p.Provider) {
+		if p := Decide(sit); !p.Idle() && s.room(p.Provider) {
 			s.start(ctx, *sit, p)
 		}
 	}

@@ -87,3 +87,12 @@ CREATE TABLE contact (
   seen   INTEGER NOT NULL,        -- ns since 1970
   error  TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- What a person decided about replicas of other devices' locations: "auto", "full", "lazy" or "off". Where nothing was
+-- decided for a location, what was decided for its device counts.
+CREATE TABLE policy (
+  owner  BLOB NOT NULL,
+  id     BLOB NOT NULL,           -- of the location; 16 zero bytes = of the device
+  policy TEXT NOT NULL,
+  PRIMARY KEY (owner, id)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,170 @@
+package node
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/node/api"
+	"github.com/peerdex/peerdex/node/syncer"
+	"github.com/peerdex/peerdex/protocols/wire"
+)
+
+// SetMetered says whether this device's network is paid for by what it carries. While it is, locations from 100,000
+// entries on are not fetched whole by themselves but asked for on demand, unless their policy says "full".
+func (n *Node) SetMetered(metered bool) {
+	if n.metered.Swap(metered) != metered {
+		n.syncer.Retry()
+	}
+}
+
+// policyOf is the policy of a location: its own, or its device's, or auto.
+func (v *view) policyOf(set map[index.Location]string, l index.Location) syncer.Policy {
+	if l.Owner == v.st.Self() || v.live != nil && v.live.n.pulls.has(l) {
+		return syncer.Full
+	}
+	for _, key := range []index.Location{l, {Owner: l.Owner}} {
+		if p, ok := syncer.ParsePolicy(set[key]); ok {
+			return p
+		}
+	}
+	return syncer.Auto
+}
+
+// metered reports whether the network of a running node is paid for by what it carries.
+func (v *view) metered() bool { return v.live != nil && v.live.n.metered.Load() }
+
+// policyState is the state of a location that its policy keeps from being fetched.
+func policyState(s *syncer.Situation, p *syncer.Plan, newest *index.SignedHead) (state, detail string) {
+	switch {
+	case s.Held == nil:
+		detail = "nothing of it is kept here"
+	case behind(s.Held, newest):
+		detail = "the copy from before is kept, and moves no further"
+	default:
+		detail = "the copy here is at the newest state heard, and moves no further"
+	}
+	if s.Policy == syncer.Off {
+		return api.StateOff, detail
+	}
+	if p.Strategy == syncer.OnDemand {
+		detail = p.Why + "; " + detail
+	}
+	return api.StateLazy, detail
+}
+
+// Policy shows what was decided about the replicas of a location, or of all of a device's, and first decides anew if
+// asked to.
+func (n *Node) Policy(ctx context.Context, r PolicyRequest) ([]PolicySetting, error) {
+	all, err := n.Locations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	one, of, err := n.resolve(all, r.Of)
+	if err != nil {
+		return nil, err
+	}
+	key := index.Location{Owner: of.ID}
+	if one != nil {
+		key = one.Ref()
+	}
+	if r.Policy != "" || r.Unset {
+		if err := n.setPolicy(ctx, key, &r); err != nil {
+			return nil, err
+		}
+		n.syncer.Retry()
+		n.policyChanged(ctx, all, key)
+	}
+	out, err := n.settings(ctx, all, one, key)
+	return out, humane(err)
+}
+
+func (n *Node) setPolicy(ctx context.Context, key index.Location, r *PolicyRequest) error {
+	p, known := syncer.ParsePolicy(r.Policy)
+	switch {
+	case r.Unset && r.Policy != "":
+		return usage("a policy can't be set and unset at once", "", "")
+	case !r.Unset && !known:
+		return usage(fmt.Sprintf("there is no policy %q", r.Policy), "", "it is auto, full, lazy or off")
+	case key.Owner == n.st.Self():
+		return usage("policies are for other devices' locations", "what this device indexes itself it always holds whole", "")
+	}
+	return humane(n.st.SetPolicy(ctx, key, string(p)))
+}
+
+// policyChanged tells of the locations that a policy was set for, and forgets answers that are not asked for any more.
+func (n *Node) policyChanged(ctx context.Context, all []Location, key index.Location) {
+	set, err := n.st.Policies(ctx)
+	if err != nil {
+		n.log.Warn("read policies", "error", err)
+		return
+	}
+	for i := range all {
+		l := all[i].Ref()
+		if l.Owner != key.Owner || key.ID != (index.LocationID{}) && l != key {
+			continue
+		}
+		if p := n.policyOf(set, l); p == syncer.Full || p == syncer.Off {
+			if err := n.st.ForgetAnswers(ctx, l); err != nil {
+				n.log.Warn("forget answers", "location", l, "error", err)
+			}
+		}
+		n.updated(api.EventLocationUpdated, l)
+	}
+}
+
+// settings lists what counts for a location, or for a device and each of its locations.
+func (n *Node) settings(ctx context.Context, all []Location, one *Location, key index.Location) ([]PolicySetting, error) {
+	set, err := n.st.Policies(ctx)
+	if err != nil {
+		return nil, err
+	}
+	name := n.lib.name(key.Owner)
+	out := []PolicySetting{}
+	if one == nil {
+		out = append(out, PolicySetting{Owner: key.Owner, Device: name, Policy: string(n.policyOf(set, key)), Set: set[key] != ""})
+	}
+	for i := range all {
+		l := all[i].Ref()
+		if one != nil && l != one.Ref() || l.Owner != key.Owner || all[i].State == api.StateRetired {
+			continue
+		}
+		out = append(out, PolicySetting{
+			Owner: l.Owner, Location: l.ID, Device: name, Name: all[i].Name, Policy: string(n.policyOf(set, l)), Set: set[l] != "",
+		})
+	}
+	return out, nil
+}
+
+// relayed reports whether what comes from a device passes a relay that is no member: no connection goes another way.
+func (v *live) relayed(d index.DeviceID) bool {
+	h := v.n.host.Load()
+	p, err := wire.PeerOf(d)
+	if h == nil || err != nil {
+		return false
+	}
+	strange := false
+	for _, c := range h.Network().ConnsToPeer(p) {
+		relay, through := relayOf(c.RemoteMultiaddr())
+		if !through || v.n.lib.hasPeer(relay) {
+			return false
+		}
+		strange = true
+	}
+	return strange
+}
+
+// relayOf is the relay that an address leads through.
+func relayOf(a ma.Multiaddr) (relay peer.ID, through bool) {
+	before, after := ma.SplitFunc(a, func(c ma.Component) bool { return c.Protocol().Code == ma.P_CIRCUIT })
+	if len(after) == 0 {
+		return "", false
+	}
+	if s, err := before.ValueForProtocol(ma.P_P2P); err == nil {
+		relay, _ = peer.Decode(s)
+	}
+	return relay, true
+}
