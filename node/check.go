@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/node/api"
 	"github.com/peerdex/peerdex/store"
 )
 
@@ -18,39 +19,47 @@ func (v *view) Check(ctx context.Context, r CheckRequest) ([]CheckResult, error)
 	if r.Repair {
 		return nil, usage("nothing is repaired without the daemon", "replicas are fetched from other devices, folders scanned", "peerdex up")
 	}
-	return v.check(ctx, r)
+	return v.check(ctx, r, v.st.CheckLocation)
 }
 
-// Check checks what this device holds. With Repair, damaged replicas are deleted, and fetched again from any device
-// that holds one; a damaged location of this device is taken back from a device that is connected and holds a replica of
-// it, or begins anew if there is none, both under a new epoch, and is scanned.
+// Check checks what this device holds. What is damaged is quarantined: a replica is fetched again from any device that
+// holds one; a location of this device is taken back from one, or begins anew if nobody can have it, both under a new
+// epoch, and is scanned. With Repair it begins anew also if nobody is connected, and Check waits for that.
 func (n *Node) Check(ctx context.Context, r CheckRequest) ([]CheckResult, error) {
-	results, err := n.check(ctx, r)
-	if err != nil || !r.Repair {
+	defer n.activity.Begin()()
+	one := n.inspect
+	if r.Repair {
+		one = n.inspectForRepair
+	}
+	results, err := n.check(ctx, r, one)
+	if err != nil {
 		return results, err
 	}
 	for i := range results {
 		res := &results[i]
-		if res.OK {
-			continue
-		}
-		if res.Location.Own {
+		switch {
+		case res.OK:
+		case res.Location.Own && r.Repair:
 			if err := n.repairOwn(ctx, res); err != nil {
 				return results, humane(err)
 			}
-			continue
+		case n.isQuarantined(ctx, res.Location.Ref()):
+			res.Location.State = api.StateQuarantined
+			res.Hint = "it is fetched again from a device that holds it: peerdex status shows when"
+			if res.Location.Own {
+				res.Hint = "it is taken back from another device, or begun anew: peerdex status shows when"
+			}
 		}
-		if err := n.st.Drop(ctx, res.Location.Ref()); err != nil && !errors.Is(err, store.ErrNotFound) {
-			return results, humane(fmt.Errorf("delete the damaged replica: %w", err))
-		}
-		res.Repaired, res.Hint = true, "it is fetched again from a device that holds it; peerdex status shows when"
-		n.log.Warn("damaged replica deleted", "location", res.Location.Ref(), "problems", res.Problems)
 	}
-	n.syncer.Retry()
 	return results, nil
 }
 
-func (v *view) check(ctx context.Context, r CheckRequest) ([]CheckResult, error) {
+func (n *Node) isQuarantined(ctx context.Context, l index.Location) bool {
+	f, err := n.file(ctx, l)
+	return err == nil && f.Quarantine != ""
+}
+
+func (v *view) check(ctx context.Context, r CheckRequest, one func(context.Context, index.Location, store.CheckOptions) error) ([]CheckResult, error) {
 	sits, err := v.situations(ctx)
 	if err != nil {
 		return nil, humane(err)
@@ -74,11 +83,15 @@ func (v *view) check(ctx context.Context, r CheckRequest) ([]CheckResult, error)
 			continue
 		}
 		begun := time.Now()
-		err := v.st.CheckLocation(ctx, l, store.CheckOptions{Deep: r.Deep})
+		err := one(ctx, l, store.CheckOptions{Deep: r.Deep})
 		if ctx.Err() != nil {
 			return out, ctx.Err()
 		}
-		out = append(out, checkResult(loc, err, time.Since(begun)))
+		took := time.Since(begun)
+		if f, err := v.file(ctx, l); err == nil {
+			loc.Checked = f.Checked
+		}
+		out = append(out, checkResult(loc, err, took))
 	}
 	if r.Location != "" && len(out) == 0 {
 		return nil, notFound(fmt.Sprintf("this device holds no location %q", r.Location), "peerdex locations")
@@ -120,6 +133,11 @@ func checkResult(loc Location, err error, took time.Duration) CheckResult {
 	res.Problems = strings.Split(err.Error(), "\n")
 	if errors.Is(err, store.ErrNotFound) {
 		res.Problems = []string{"its index is not on this device"}
+	}
+	if q, ok := errors.AsType[*store.QuarantineError](err); ok {
+		res.Location.State, res.Problems = api.StateQuarantined, []string{q.Why}
+		res.Hint = "it is replaced when the daemon runs: peerdex up"
+		return res
 	}
 	switch {
 	case !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrNotFound):

@@ -68,15 +68,12 @@ func TestDamagedReplicaIsFetchedAgain(t *testing.T) {
 	laptop.damage(l, bytes.Index, "a song.ogg", "a sonG.ogg")
 	laptop.start()
 	res := laptop.checkResult(l, node.CheckRequest{Deep: true, Location: "nas:" + l.Name})
-	if res.OK || len(res.Problems) == 0 || !strings.Contains(res.Hint, "--repair") {
+	if res.OK || len(res.Problems) == 0 || res.Location.State != api.StateQuarantined || !strings.Contains(res.Hint, "fetched again") {
 		t.Fatalf("a changed name: %+v", res)
 	}
-	if res = laptop.checkResult(l, node.CheckRequest{Deep: true, Repair: true}); res.OK || !res.Repaired {
-		t.Fatalf("repair: %+v", res)
-	}
 	laptop.holds(nas, l)
-	if res = laptop.checkResult(l, node.CheckRequest{Deep: true}); !res.OK {
-		t.Fatalf("after the repair: %+v", res)
+	if res = laptop.checkResult(l, node.CheckRequest{Deep: true}); !res.OK || res.Location.Checked.IsZero() {
+		t.Fatalf("after it was fetched again: %+v", res)
 	}
 	if _, err := laptop.Check(t.Context(), node.CheckRequest{Location: "nosuch"}); code(err) != api.CodeNotFound {
 		t.Fatalf("a location that is not there: %v", err)
@@ -155,7 +152,7 @@ func TestDamagedOwnIndexIsTakenBack(t *testing.T) {
 		if is.Epoch == was.Epoch || is.Seq <= was.Seq || is.Entries != was.Entries || is.Root != was.Root {
 			t.Fatalf("before %+v, after %+v", was, is)
 		}
-		if res := nas.checkResult(x, node.CheckRequest{Deep: true}); !res.OK {
+		if res := nas.checkResult(x, node.CheckRequest{Deep: true, Location: x.Name}); !res.OK {
 			t.Fatalf("after the repair: %+v", res)
 		}
 		laptop.holds(nas, x)

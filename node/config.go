@@ -11,6 +11,7 @@ import (
 	"github.com/peerdex/peerdex/discovery"
 	"github.com/peerdex/peerdex/index/membership"
 	"github.com/peerdex/peerdex/node/api"
+	"github.com/peerdex/peerdex/node/syncer"
 )
 
 // The types of the node's methods are those of its API, so that a program in process and one that speaks HTTP see the
@@ -100,10 +101,18 @@ type Config struct {
 	Metered bool
 	// ScanEvery is the time between scans of a location; 0 = 1 h, negative = only when asked to.
 	ScanEvery time.Duration
+	// CheckEvery is the time after which the file of a location is read through again, to find damage, while nothing else
+	// goes on; 0 = a week, negative = only when asked to, and where damage was met.
+	CheckEvery time.Duration
 	// ConfirmAfter is the time after which a scan that held back deletions is repeated; 0 = 1 min.
 	ConfirmAfter time.Duration
 	// InviteTTL is how long an invite stays open; 0 = 10 min.
 	InviteTTL time.Duration
+	// Strategy is how replicas are filled that have nothing to build on: "auto" (default) by what is the case, or always
+	// "batch", "compact" or "native".
+	Strategy string
+	// SnapshotFrom is the number of entries from which a snapshot is taken with "auto"; 0 = 10,000.
+	SnapshotFrom int64
 	// Logger takes what a person who looks for a fault would want; nil = nothing.
 	Logger *slog.Logger
 	// Version of the program, shown to people; "" = "dev".
@@ -132,6 +141,12 @@ func (c Config) withDefaults() (Config, discovery.Reach, error) {
 			return fail("a static address can't be read", "write it as /ip4/192.168.1.20/tcp/4001/p2p/12D3KooW…", err)
 		}
 	}
+	if _, ok := strategies[c.Strategy]; !ok {
+		return fail("the strategy is not known", `use "auto", "batch", "compact" or "native"`, fmt.Errorf("%q: %w", c.Strategy, os.ErrInvalid))
+	}
+	if c.SnapshotFrom < 0 {
+		return fail("the number of entries can't be used", "give 0 or more", fmt.Errorf("SnapshotFrom %d: %w", c.SnapshotFrom, os.ErrInvalid))
+	}
 	if c.DeviceName == "" {
 		c.DeviceName = hostName()
 	}
@@ -154,6 +169,16 @@ func (c Config) withDefaults() (Config, discovery.Reach, error) {
 		c.Version = "dev"
 	}
 	return c, reach, nil
+}
+
+// strategies are the values of Config.Strategy.
+var strategies = map[string]syncer.Strategy{
+	"": "", "auto": "", "batch": syncer.BatchFull, "compact": syncer.Compact, "native": syncer.Native,
+}
+
+// rules are those of the planner.
+func (c *Config) rules() syncer.Rules {
+	return syncer.Rules{Always: strategies[c.Strategy], SnapshotFrom: c.SnapshotFrom}
 }
 
 // hostName is a device name from the host's, without its domain.

@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/peerdex/peerdex/node"
 	"github.com/peerdex/peerdex/node/api"
@@ -65,4 +67,48 @@ func TestFullDisk(t *testing.T) {
 	if got := d.find("type:f"); len(got) != len(names)+1 {
 		t.Errorf("%d files found, want %d", len(got), len(names)+1)
 	}
+}
+
+// TestSnapshotOnAFullDisk syncs to a real small disk: nothing is fetched for which there is no room, and nothing is left.
+func TestSnapshotOnAFullDisk(t *testing.T) {
+	disk := filepath.Join(t.TempDir(), "disk")
+	if err := os.Mkdir(disk, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=4m"); err != nil {
+		t.Skipf("mounting a small disk needs root: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(disk, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	nas := newDevice(t, "nas")
+	l := nas.filled("big", 20_000)
+	d := &device{t: t, cfg: node.Config{Dir: filepath.Join(disk, "data"), DeviceName: "laptop", Reach: "loopback"}}
+	d.start()
+	t.Cleanup(func() { d.stop(); d.check() })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	events := d.Events(ctx)
+	nas.pairWith(d)
+	for e, err := range events {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := e.Progress; p != nil && p.Finished {
+			if !strings.Contains(p.Error, store.ErrDiskFull.Error()) || p.DoneBytes != 0 {
+				t.Errorf("%+v", p)
+			}
+			break
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(d.cfg.Dir, "staging", "*")); err != nil || len(left) != 0 {
+		t.Errorf("left in staging: %q, %v", left, err)
+	}
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, "size=64m"); err != nil {
+		t.Fatal(err)
+	}
+	d.holds(nas, l)
+	d.same(nas, l)
 }

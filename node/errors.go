@@ -59,6 +59,20 @@ func humane(err error) error {
 			Hint: "talk to it (peerdex status), or stop it first: peerdex down",
 		}, err)
 	}
+	if q, ok := errors.AsType[*store.QuarantineError](err); ok {
+		return explain(&Error{
+			Code: api.CodeUnavailable, Title: "a part of the index is quarantined", Detail: err.Error(),
+			Hint: "it is replaced by itself; peerdex status says when (" + q.Location.String() + ")",
+		}, err)
+	}
+	if d, ok := errors.AsType[*store.NodeDBError](err); ok {
+		return explain(&Error{
+			Code: api.CodeFailed, Title: "peerdex's own database is damaged",
+			Detail: d.Error() + "; a failing disk does that, or a copy that was made while peerdex was running",
+			Hint: "check the disk, and move " + d.Path + "* away; put node.db back from a backup, if there is one; then: peerdex up." +
+				" Without a backup, pair this device with another one again, by peerdex join; it is known there, since identity.key is as it was",
+		}, err)
+	}
 	for _, k := range []struct {
 		is    error
 		shown Error
@@ -72,9 +86,17 @@ func humane(err error) error {
 			Code: api.CodeFailed, Title: "the data was written by a newer version of peerdex", Detail: err.Error(),
 			Hint: "update this program; the data was not touched",
 		}},
+		{store.ErrIdentity, Error{
+			Code: api.CodeFailed, Title: "the key of this device can't be read", Detail: err.Error(),
+			Hint: "put identity.key back from a backup; without one, move the data folder away to start as a new device",
+		}},
 		{store.ErrCorrupt, Error{
 			Code: api.CodeFailed, Title: "a database is damaged", Detail: err.Error(),
 			Hint: "check the disk; the file was not touched",
+		}},
+		{store.ErrStalled, Error{
+			Code: api.CodeUnavailable, Title: "the search was ended", Detail: "nobody read on in its answer for a minute",
+			Hint: "search again, for less or with --limit",
 		}},
 		{fs.ErrPermission, Error{
 			Code: api.CodeFailed, Title: "no permission", Detail: err.Error(), Hint: "check who owns the data folder",

@@ -18,6 +18,7 @@ import (
 // file, which [Node.Import] of any device of the library takes. Package archive describes it. Of a device's locations
 // those of which nothing was received are left out. What was written before an error is not a whole file.
 func (n *Node) Export(ctx context.Context, r ExportRequest, w io.Writer) error {
+	defer n.activity.Begin()()
 	ctx, release, err := n.hold(ctx)
 	if err != nil {
 		return err

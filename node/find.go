@@ -144,6 +144,9 @@ func (v *view) place(ctx context.Context, d *Device, path string) (at site, err 
 	if found || err != nil {
 		return at, err
 	}
+	if err := v.damagedOf(ctx, d); err != nil { // it may be there
+		return at, err
+	}
 	hint := d.Name + " has no locations that this device knows"
 	if len(shown) > 0 {
 		hint = "it has: " + strings.Join(shown, ", ")

@@ -26,6 +26,7 @@ var (
 // refused by itself, and the result says which; an error says that the file as a whole can't be used, or that ctx or the
 // node ended. A reader that blocks for ever keeps [Node.Close] waiting.
 func (n *Node) Import(ctx context.Context, r io.Reader) (ImportResult, error) {
+	defer n.activity.Begin()()
 	ctx, release, err := n.hold(ctx)
 	if err != nil {
 		return ImportResult{}, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -44,7 +45,10 @@ func openLibrary(ctx context.Context, st *store.Store, name string) (*library, e
 	if len(kept.Records) == 0 {
 		return lib, nil
 	}
-	return lib, lib.set(kept)
+	if err := lib.set(kept); err != nil {
+		return nil, &store.NodeDBError{Path: filepath.Join(st.Dir(), "node.db"), Err: err}
+	}
+	return lib, nil
 }
 
 func newLibrary(st *store.Store, name string) (store.Library, error) {

@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/node/api"
+	"github.com/peerdex/peerdex/node/syncer"
 	"github.com/peerdex/peerdex/protocols/wire"
 )
 
@@ -36,6 +38,30 @@ func (v *live) connected(d index.DeviceID) bool {
 	}
 	p, err := wire.PeerOf(d)
 	return err == nil && h.Network().Connectedness(p) == network.Connected
+}
+
+// link says what is known of the connection to a device.
+func (v *live) link(d index.DeviceID) syncer.Link {
+	p, err := wire.PeerOf(d)
+	if v == nil || err != nil || v.n.host.Load() == nil {
+		return syncer.LinkUnknown
+	}
+	conns := v.n.host.Load().Network().ConnsToPeer(p)
+	strange := 0
+	for _, c := range conns {
+		relay, through := relayOf(c.RemoteMultiaddr())
+		ip, err := manet.ToIP(c.RemoteMultiaddr())
+		switch {
+		case through && !v.n.lib.hasPeer(relay):
+			strange++
+		case !through && err == nil && !c.Stat().Limited && (ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast()):
+			return syncer.LinkNear
+		}
+	}
+	if strange > 0 && strange == len(conns) {
+		return syncer.LinkRelayed
+	}
+	return syncer.LinkUnknown
 }
 
 // describe adds the connection to a device.
@@ -80,9 +106,12 @@ func (v *live) scanFailed(l index.Location) string {
 func (v *live) syncing(l index.Location) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	_, fetching := v.moving[movement{l, api.PhaseFetch}]
-	_, importing := v.moving[movement{l, api.PhaseImport}]
-	return fetching || importing
+	for _, phase := range []string{api.PhaseFetch, api.PhaseProve, api.PhaseImport} {
+		if _, ok := v.moving[movement{l, phase}]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // provider is the device from which a location is being fetched.
@@ -127,6 +156,13 @@ func (n *Node) report(p Progress, t *throttle) {
 		kind = api.EventScanProgress
 	}
 	n.events.emit(Event{Type: kind, Progress: &p})
+}
+
+// ended forgets a phase that another follows.
+func (v *live) ended(l index.Location, phase string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.moving, movement{l, phase})
 }
 
 // endReport tells that a scan or a transfer ended.

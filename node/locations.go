@@ -162,6 +162,7 @@ func (n *Node) remove(ctx context.Context, loc Location, state index.RetiredStat
 		loc.State = api.StateArchived
 	}
 	n.events.emit(Event{Type: api.EventLocationRemoved, Location: &loc})
+	n.notify(l)
 	n.announce()
 	return loc, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -28,7 +29,7 @@ import (
 const (
 	portSetting = "listen_port"
 
-	// Heads are exchanged at least so often with every connected device; what gossip lost is repaired then.
+	// Heads are exchanged about so often with every connected device; what notices lost is repaired then.
 	gossipEvery = 2 * time.Minute
 	// New heads are announced after a short rest, since they come in groups, and not more often than this.
 	announceRest  = 50 * time.Millisecond
@@ -201,6 +202,7 @@ func (n *Node) connectedness(e event.EvtPeerConnectednessChanged) {
 	if e.Connectedness == network.Connected {
 		kind = api.EventDeviceConnected
 		n.live.describe(&device)
+		n.syncer.Forgive(d)
 	}
 	n.events.emit(Event{Type: kind, Device: &device})
 	n.syncer.Retry()
@@ -318,6 +320,7 @@ func (n *Node) exchange(p peer.ID) error {
 		return err
 	}
 	n.talks.done(p)
+	n.notices.Meet(p)
 	return nil
 }
 
@@ -334,30 +337,12 @@ func (n *Node) everyone() {
 
 // announcer tells connected devices of new heads: the first at once, then not more often than every two seconds.
 func (n *Node) announcer(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-n.told:
-		}
-		if !sleep(ctx, announceRest) {
-			return nil
-		}
-		select {
-		case <-n.told: // came while we rested
-		default:
-		}
-		start := time.Now()
-		n.everyone()
-		if !sleep(ctx, announceEvery-time.Since(start)) {
-			return nil
-		}
-	}
+	return paced(ctx, n.told, announceEvery, n.everyone)
 }
 
-// gossiper exchanges heads now and then, whatever happens.
+// gossiper exchanges heads now and then, whatever happens; not all devices at the same time.
 func (n *Node) gossiper(ctx context.Context) error {
-	for sleep(ctx, gossipEvery) {
+	for sleep(ctx, gossipEvery*3/4+rand.N(gossipEvery/2)) {
 		n.everyone()
 	}
 	return nil

@@ -18,11 +18,15 @@ import (
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/node/api"
 	"github.com/peerdex/peerdex/node/guard"
+	"github.com/peerdex/peerdex/node/scrub"
 	"github.com/peerdex/peerdex/node/syncer"
 	"github.com/peerdex/peerdex/protocols/batch"
 	"github.com/peerdex/peerdex/protocols/heads"
+	"github.com/peerdex/peerdex/protocols/notice"
 	"github.com/peerdex/peerdex/protocols/pair"
 	"github.com/peerdex/peerdex/protocols/query"
+	"github.com/peerdex/peerdex/protocols/snapshot"
+	"github.com/peerdex/peerdex/protocols/tree"
 	"github.com/peerdex/peerdex/protocols/wire"
 	"github.com/peerdex/peerdex/store"
 )
@@ -48,6 +52,7 @@ type Node struct {
 	work   *work
 	rescan chan struct{}
 	told   chan struct{} // a new head is to be announced
+	asked  chan struct{} // a head that a notice told of is to be asked for
 
 	codecs  *wire.Codecs
 	traffic *wire.Traffic
@@ -55,14 +60,21 @@ type Node struct {
 	keeper  *discovery.Keeper
 	mdns    *discovery.MDNS
 	syncer  *syncer.Syncer
+	scrub   *scrub.Scrubber
 	window  *pair.Window
 	batches *batch.Server
 	queries *query.Server
+	files   *snapshot.Server
+	trees   *tree.Server
 	headsOf *heads.Server
+	notices *notice.Service
 	talks   *talks
+	apart   apart
 	losses  *losses
 	pulls   *pulls
 	metered atomic.Bool
+
+	activity scrub.Activity // what the scrub waits for
 
 	mu      sync.Mutex
 	started bool
@@ -85,11 +97,14 @@ func Open(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, reach: reach, log: cfg.Logger, events: newEvents(), static: map[peer.ID][]ma.Multiaddr{},
-		rescan: make(chan struct{}, 1), told: make(chan struct{}, 1), codecs: new(wire.Codecs), traffic: new(wire.Traffic),
+		rescan: make(chan struct{}, 1), told: make(chan struct{}, 1), asked: make(chan struct{}, 1),
+		codecs: new(wire.Codecs), traffic: new(wire.Traffic),
 	}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
-	n.work, n.pulls = newWork(n.ctx), newPulls()
+	n.work, n.pulls = newWork(n.ctx, &n.activity), newPulls()
 	n.metered.Store(cfg.Metered)
+	n.scrub = scrub.New(n.scrubConfig())
+	st.OnDamage(n.suspect)
 	n.view = view{st: st, live: &live{n: n, moving: map[movement]Progress{}, failed: map[index.Location]error{}}}
 	if err := n.open(); err != nil {
 		n.cancel(errClosing)
@@ -116,12 +131,16 @@ func (n *Node) open() error {
 	if err := n.st.EnterLibrary(n.ctx, n.lib.id()); err != nil {
 		return err
 	}
-	n.syncer = syncer.New(syncer.Config{Situations: n.replicas, Do: n.sync, Log: n.log})
+	n.syncer = syncer.New(syncer.Config{Situations: n.replicas, Do: n.attempt, Log: n.log})
 	n.talks, n.losses = newTalks(), newLosses()
 	n.window = pair.NewWindow(pair.WindowConfig{Config: n.wire(), Self: n.st.Self(), Admitter: admitter{n}})
-	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}})
+	places := wire.NewPlaces(0, 0)
+	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}, Places: places})
+	n.files = snapshot.NewServer(snapshot.ServerConfig{Config: n.wire(), Source: snapshots{n}, Places: places})
+	n.trees = tree.NewServer(tree.ServerConfig{Config: n.wire(), Source: source{n}})
 	n.queries = query.NewServer(query.ServerConfig{Config: n.wire(), Source: answers{n}})
 	n.headsOf = heads.NewServer(n.headsConfig())
+	n.notices = notice.New(n.noticeConfig())
 	return nil
 }
 
@@ -156,6 +175,8 @@ func (n *Node) Start(ctx context.Context) error {
 	n.host.Store(h)
 	h.SetStreamHandler(pair.ID, n.window.Handle)
 	h.SetStreamHandler(batch.ID, n.batches.Handle)
+	h.SetStreamHandler(snapshot.ID, n.files.Handle)
+	h.SetStreamHandler(tree.ID, n.trees.Handle)
 	h.SetStreamHandler(query.ID, n.queries.Handle)
 	h.SetStreamHandler(heads.ID, n.headsOf.Handle)
 	n.keeper = discovery.NewKeeper(discovery.KeeperConfig{
@@ -166,11 +187,14 @@ func (n *Node) Start(ctx context.Context) error {
 		Missing: n.missing, Found: n.keeper.Found, Logger: n.log,
 	})
 	watch, err := n.watchPeers(h)
+	if err == nil {
+		err = n.notices.Start(n.ctx, h, n.noticeLibrary())
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("start: %w", err), h.Close())
 	}
 	for _, run := range []func(context.Context) error{
-		n.keeper.Run, n.mdns.Run, n.syncer.Run, watch, n.announcer, n.gossiper, n.pruner,
+		n.keeper.Run, n.mdns.Run, n.syncer.Run, n.scrub.Run, watch, n.announcer, n.gossiper, n.notices.Run, n.asker, n.pruner,
 		func(ctx context.Context) error { n.scanLoop(ctx); return nil },
 		func(ctx context.Context) error {
 			return discovery.WatchNetwork(ctx, 0, func() { n.keeper.Kick() })
@@ -196,7 +220,10 @@ func (n *Node) Close() error {
 	n.closed = true
 	n.mu.Unlock()
 	n.cancel(errClosing)
-	errs := []error{n.window.Close(), n.batches.Close(), n.queries.Close(), n.headsOf.Close()}
+	errs := []error{
+		n.window.Close(), n.batches.Close(), n.files.Close(), n.trees.Close(), n.queries.Close(),
+		n.headsOf.Close(), n.notices.Close(),
+	}
 	if h := n.host.Load(); h != nil {
 		errs = append(errs, h.Close())
 	}
@@ -242,6 +269,7 @@ func (n *Node) committed(l index.Location) {
 	if loc, err := n.byRef(n.ctx, l); err == nil {
 		n.events.emit(Event{Type: api.EventBulkIndexComplete, Location: &loc})
 	}
+	n.notify(l)
 	n.announce()
 }
 

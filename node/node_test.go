@@ -26,7 +26,8 @@ func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 type device struct {
 	t *testing.T
 	*node.Node
-	cfg node.Config
+	cfg   node.Config
+	files []*os.File // open until the device is stopped
 }
 
 func newDevice(t *testing.T, name string) *device {
@@ -54,6 +55,10 @@ func (d *device) stop() {
 	if err := d.Close(); err != nil {
 		d.t.Errorf("close %s: %v", d.cfg.DeviceName, err)
 	}
+	for _, f := range d.files {
+		_ = f.Close()
+	}
+	d.files = nil
 }
 
 // check runs the whole-store check on a stopped device.

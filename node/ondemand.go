@@ -103,7 +103,7 @@ func providers(s *syncer.Situation) []index.DeviceID {
 	}
 	slices.SortFunc(can, func(a, b syncer.Heard) int {
 		return cmp.Or(
-			last(a.Device != s.Location.Owner)-last(b.Device != s.Location.Owner), last(a.Relayed)-last(b.Relayed),
+			last(a.Device != s.Location.Owner)-last(b.Device != s.Location.Owner), last(a.Link == syncer.LinkRelayed)-last(b.Link == syncer.LinkRelayed),
 			cmp.Compare(b.Head.Epoch.Counter, a.Head.Epoch.Counter), cmp.Compare(b.Head.Seq, a.Head.Seq), slices.Compare(a.Device[:], b.Device[:]))
 	})
 	out := make([]index.DeviceID, len(can))

@@ -40,8 +40,8 @@ func (d *device) sees(l node.Location) *node.Location {
 	return nil
 }
 
-// knows waits until d has heard of the newest state that owner has, in a state of its own.
-func (d *device) knows(owner *device, l node.Location, state string) {
+// hears waits until d has heard of the newest state that owner has, in a state of its own.
+func (d *device) hears(owner *device, l node.Location, state string) {
 	d.t.Helper()
 	eventually(d.t, fmt.Sprintf("%s knows %s of %s: %s", d.cfg.DeviceName, l.Name, owner.cfg.DeviceName, state), func() bool {
 		mine, seen := owner.own(l.Name), d.sees(l)
@@ -72,7 +72,7 @@ func lazyPair(t *testing.T, files ...string) (nas, laptop *device, l node.Locati
 	nas.pairWith(laptop)
 	laptop.policy("nas", "lazy")
 	l = nas.add(tree(t, files...))
-	laptop.knows(nas, l, api.StateLazy)
+	laptop.hears(nas, l, api.StateLazy)
 	return nas, laptop, l
 }
 
@@ -176,7 +176,7 @@ func TestCacheIsRevalidated(t *testing.T) {
 		if _, err := nas.Scan(t.Context(), node.ScanRequest{}); err != nil {
 			t.Fatal(err)
 		}
-		laptop.knows(nas, l, api.StateLazy)
+		laptop.hears(nas, l, api.StateLazy)
 	}
 	change("other/c.txt")
 	same, err := laptop.List(t.Context(), node.ListRequest{Device: "nas", Path: l.Root + "/docs"})
@@ -213,7 +213,7 @@ func TestUnverifiedAnswers(t *testing.T) {
 	laptop.policy("nas", "lazy")
 	l := nas.add(tree(t, "docs/a.txt", "docs/b.txt"))
 	desk.holds(nas, l)
-	laptop.knows(nas, l, api.StateLazy)
+	laptop.hears(nas, l, api.StateLazy)
 	eventually(t, "laptop and desk are connected", func() bool {
 		s, err := laptop.Status(t.Context())
 		return err == nil && slices.ContainsFunc(s.Devices, func(d node.Device) bool { return d.Name == "desk" && d.Connected })
@@ -254,7 +254,7 @@ func TestPolicies(t *testing.T) {
 	}
 	// Lazy again: the replica stays, and is the fallback.
 	laptop.policy(l.Name, "lazy")
-	laptop.knows(nas, l, api.StateLazy)
+	laptop.hears(nas, l, api.StateLazy)
 	if names, via, err := laptop.list("nas", l.Root); err != nil || via != nil || len(names) != 1 {
 		t.Errorf("a replica at the newest state: %q, %+v, %v", names, via, err)
 	}
@@ -262,7 +262,7 @@ func TestPolicies(t *testing.T) {
 	if _, err := nas.Scan(t.Context(), node.ScanRequest{}); err != nil {
 		t.Fatal(err)
 	}
-	laptop.knows(nas, l, api.StateLazy)
+	laptop.hears(nas, l, api.StateLazy)
 	if names, via, err := laptop.list("nas", l.Root); err != nil || *via != (node.Via{Device: "nas"}) || len(names) != 2 {
 		t.Errorf("a newer state than the replica's: %q, %+v, %v", names, via, err)
 	}
@@ -279,7 +279,7 @@ func TestPolicies(t *testing.T) {
 	// Off: nothing is asked and nothing is fetched, the replica still answers.
 	laptop.policy(l.Name, "off")
 	nas.start()
-	laptop.knows(nas, l, api.StateOff)
+	laptop.hears(nas, l, api.StateOff)
 	if names, via, err := laptop.list("nas", l.Root); err != nil || via != nil || len(names) != 1 {
 		t.Errorf("switched off: %q, %+v, %v", names, via, err)
 	}
@@ -303,7 +303,7 @@ func TestPolicyOff(t *testing.T) {
 	nas.pairWith(laptop)
 	laptop.policy("nas", "off")
 	l := nas.add(tree(t, "a.txt"))
-	laptop.knows(nas, l, api.StateOff)
+	laptop.hears(nas, l, api.StateOff)
 	if _, _, err := laptop.list("nas", l.Root); code(err) != api.CodeNotFound {
 		t.Errorf("listing: %v", err)
 	}
@@ -341,7 +341,7 @@ func TestSyncNow(t *testing.T) {
 	if _, err := nas.Scan(t.Context(), node.ScanRequest{}); err != nil {
 		t.Fatal(err)
 	}
-	laptop.knows(nas, l, api.StateLazy)
+	laptop.hears(nas, l, api.StateLazy)
 	if got := laptop.sees(l); got.Seq == got.HeardSeq || got.HeardSeq == 0 {
 		t.Errorf("the replica moved by itself: %+v", got)
 	}
@@ -398,7 +398,7 @@ func TestMeteredLink(t *testing.T) {
 	if _, err := nas.Commit(t.Context(), l.Ref(), folders(100, 1000)); err != nil {
 		t.Fatal(err)
 	}
-	laptop.knows(nas, l, api.StateLazy)
+	laptop.hears(nas, l, api.StateLazy)
 	if seen := laptop.sees(l); seen.Policy != "auto" || !strings.Contains(seen.Detail, "metered") || seen.Seq != 0 {
 		t.Errorf("%+v", seen)
 	}
@@ -423,11 +423,11 @@ func TestLazySearch(t *testing.T) {
 	laptop.policy("desk", "lazy")
 	tank, work := nas.add(root+"/tank"), desk.add(root+"/work")
 	home := laptop.add(root + "/home")
-	laptop.knows(nas, tank, api.StateLazy)
+	laptop.hears(nas, tank, api.StateLazy)
 	eventually(t, "laptop hears of the desk", func() bool { return laptop.sees(work) != nil && laptop.sees(work).State == api.StateLazy })
 	nas.holds(laptop, home)
 	nas.holds(desk, work)
-	laptop.knows(desk, work, api.StateLazy)
+	laptop.hears(desk, work, api.StateLazy)
 	for _, text := range []string{"report", "docs/*.pdf", "size:>0 report modified:<1d", "on:nas,laptop ext:pdf,txt", "location:work r", "-on:nas report"} {
 		for _, sort := range []string{"", "name", "name-", "size", "size-", "modified"} {
 			q := node.Query{Text: text, Sort: sort}

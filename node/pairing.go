@@ -166,7 +166,10 @@ func (n *Node) enter(a pair.Admission) error {
 	if k := len(n.lib.members()); k > 1 {
 		return conflict("this device has a library already", "", "")
 	}
-	return n.lib.replace(n.ctx, lib)
+	if err := n.lib.replace(n.ctx, lib); err != nil {
+		return err
+	}
+	return n.notices.Enter(n.noticeLibrary())
 }
 
 func joinError(err error) error {

@@ -10,7 +10,6 @@ import (
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/node/api"
 	"github.com/peerdex/peerdex/node/syncer"
-	"github.com/peerdex/peerdex/protocols/wire"
 )
 
 // SetMetered says whether this device's network is paid for by what it carries. While it is, locations from 100,000
@@ -137,24 +136,6 @@ func (n *Node) settings(ctx context.Context, all []Location, one *Location, key 
 		})
 	}
 	return out, nil
-}
-
-// relayed reports whether what comes from a device passes a relay that is no member: no connection goes another way.
-func (v *live) relayed(d index.DeviceID) bool {
-	h := v.n.host.Load()
-	p, err := wire.PeerOf(d)
-	if h == nil || err != nil {
-		return false
-	}
-	strange := false
-	for _, c := range h.Network().ConnsToPeer(p) {
-		relay, through := relayOf(c.RemoteMultiaddr())
-		if !through || v.n.lib.hasPeer(relay) {
-			return false
-		}
-		strange = true
-	}
-	return strange
 }
 
 // relayOf is the relay that an address leads through.

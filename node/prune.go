@@ -36,7 +36,7 @@ func (n *Node) prune(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			if !errors.Is(err, store.ErrNotFound) { // one that is damaged is told of elsewhere
+			if !errors.Is(err, store.ErrNotFound) && !damaged(err) { // one that is damaged is told of elsewhere
 				n.log.Warn("forget old deletions", "location", l, "error", err)
 			}
 		case forgot > 0:

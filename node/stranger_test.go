@@ -16,6 +16,7 @@ import (
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/protocols/batch"
 	"github.com/peerdex/peerdex/protocols/heads"
+	"github.com/peerdex/peerdex/protocols/snapshot"
 	"github.com/peerdex/peerdex/protocols/wire"
 	"github.com/peerdex/peerdex/store"
 )
@@ -108,6 +109,10 @@ func recordRequests(t *testing.T, head index.SignedHead) map[protocol.ID][]byte 
 	pull := &recorder{}
 	_, _ = batch.Pull(t.Context(), pull, index.NewFull(head.Location, head.Epoch), nil, batch.Options{Library: head.Library})
 	out[batch.ID] = pull.sent
+	file := &recorder{}
+	_ = snapshot.Pull(t.Context(), file, snapshot.Request{Library: head.Library, Location: head.Location, Variants: snapshot.Variants(snapshot.Compact)},
+		nil, snapshot.Options{})
+	out[snapshot.ID] = file.sent
 	talk := &recorder{}
 	_, _ = heads.Exchange(t.Context(), talk, "", heads.Config{Backend: nobody{}})
 	out[heads.ID] = talk.sent
@@ -134,7 +139,10 @@ func (r *recorder) SetWriteDeadline(time.Time) error { return nil }
 // nobody is the backend of a device that knows nothing.
 type nobody struct{}
 
-func (nobody) Records(context.Context) ([][]byte, error)               { return nil, nil }
-func (nobody) Merge(context.Context, peer.ID, [][]byte) error          { return nil }
-func (nobody) Heads(context.Context) ([]heads.Announced, error)        { return nil, nil }
-func (nobody) Heard(context.Context, peer.ID, []heads.Announced) error { return nil }
+func (nobody) Records(context.Context) ([][]byte, error)                { return nil, nil }
+func (nobody) Merge(context.Context, peer.ID, [][]byte) error           { return nil }
+func (nobody) Heads(context.Context) ([]heads.Announced, error)         { return nil, nil }
+func (nobody) Said(context.Context, peer.ID) ([]heads.Announced, error) { return nil, nil }
+func (nobody) Heard(context.Context, peer.ID, []heads.Announced, []index.Location) error {
+	return nil
+}

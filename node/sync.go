@@ -16,6 +16,7 @@ import (
 	"github.com/peerdex/peerdex/node/syncer"
 	"github.com/peerdex/peerdex/protocols/batch"
 	"github.com/peerdex/peerdex/protocols/heads"
+	"github.com/peerdex/peerdex/protocols/tree"
 	"github.com/peerdex/peerdex/protocols/wire"
 	"github.com/peerdex/peerdex/store"
 )
@@ -107,27 +108,44 @@ func (g gossip) Heads(ctx context.Context) ([]heads.Announced, error) {
 	return out, nil
 }
 
+// Said returns what a device announced last, as far as it was kept.
+func (g gossip) Said(ctx context.Context, from peer.ID) ([]heads.Announced, error) {
+	d, err := wire.DeviceOf(from)
+	if err != nil {
+		return nil, err
+	}
+	said, err := g.n.st.HeardFrom(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	var out []heads.Announced
+	for _, h := range said {
+		if h.Listed {
+			out = append(out, heads.Announced{Head: h.Head, Horizon: h.Horizon, Held: h.Held})
+		}
+	}
+	return out, nil
+}
+
 // Heard takes what the other side said of locations. Signatures were checked.
-func (g gossip) Heard(ctx context.Context, from peer.ID, said []heads.Announced) error {
+func (g gossip) Heard(ctx context.Context, from peer.ID, news []heads.Announced, gone []index.Location) error {
 	d, err := wire.DeviceOf(from)
 	if err != nil {
 		return err
 	}
-	known, err := g.n.st.AllHeard(ctx)
-	if err != nil {
-		return err
-	}
-	spoken := map[index.Location]bool{}
-	for i := range said {
-		spoken[said[i].Head.Location] = true
-		if err := g.n.hear(ctx, d, &said[i], known[said[i].Head.Location]); err != nil {
+	for i := range news {
+		if err := g.n.hear(ctx, d, &news[i]); err != nil {
 			return err
 		}
 	}
-	for l, hs := range known { // what it held before and does not speak of now, it holds no more
-		for _, h := range hs {
-			if h.Device == d && h.Held && !spoken[l] {
-				h.Held = false
+	for _, l := range gone { // it holds them no more; what it said of their newest heads stays true
+		known, err := g.n.st.HeardOf(ctx, l)
+		if err != nil {
+			return err
+		}
+		for _, h := range known {
+			if h.Device == d {
+				h.Held, h.Listed = false, false
 				if err := g.n.st.SetHeard(ctx, h); err != nil {
 					return err
 				}
@@ -135,18 +153,27 @@ func (g gossip) Heard(ctx context.Context, from peer.ID, said []heads.Announced)
 		}
 	}
 	g.n.talks.done(from)
-	g.n.syncer.Kick()
+	g.n.notices.Meet(from)
+	if len(news)+len(gone) > 0 {
+		g.n.syncer.Kick()
+	}
 	return nil
 }
 
 // hear records one head. Heads of another library and of strangers are passed over.
-func (n *Node) hear(ctx context.Context, from index.DeviceID, a *heads.Announced, known []store.Heard) error {
+func (n *Node) hear(ctx context.Context, from index.DeviceID, a *heads.Announced) error {
 	l := a.Head.Location
 	var rec index.Record
 	if n.verifyHead(&a.Head) != nil || rec.UnmarshalBinary(a.Record) != nil {
 		return nil
 	}
-	said := store.Heard{Device: from, Head: a.Head, Record: a.Record, Horizon: a.Horizon, Held: a.Held, At: time.Now()}
+	known, err := n.st.HeardOf(ctx, l)
+	if err != nil {
+		return err
+	}
+	said := store.Heard{
+		Device: from, Head: a.Head, Record: a.Record, Horizon: a.Horizon, Held: a.Held, Listed: true, At: time.Now(),
+	}
 	news := isNews(&said, known)
 	if l.Owner == n.st.Self() {
 		if news {
@@ -159,21 +186,8 @@ func (n *Node) hear(ctx context.Context, from index.DeviceID, a *heads.Announced
 	if !news {
 		return nil
 	}
-	held, err := n.st.Held(ctx, l)
-	if err != nil && !errors.Is(err, store.ErrNotFound) && !damaged(err) {
+	if err := n.judgeAll(ctx, a.Head, known); err != nil {
 		return err
-	}
-	against := []index.SignedHead{}
-	if err == nil {
-		against = append(against, held.Head)
-	}
-	for _, h := range known {
-		against = append(against, h.Head)
-	}
-	for _, other := range against {
-		if err := n.judge(ctx, a.Head, other); err != nil {
-			return err
-		}
 	}
 	return n.st.SetHeard(ctx, said)
 }
@@ -189,7 +203,26 @@ func isNews(said *store.Heard, known []store.Heard) bool {
 	if retired(*before) && !retired(*said) {
 		return false
 	}
-	return before.Head != said.Head || before.Held != said.Held || before.Horizon != said.Horizon
+	return !before.Listed || before.Head != said.Head || before.Held != said.Held || before.Horizon != said.Horizon
+}
+
+// judgeAll compares a head with all others that are known of its location.
+func (n *Node) judgeAll(ctx context.Context, heard index.SignedHead, known []store.Heard) error {
+	held, err := n.st.Held(ctx, heard.Location)
+	switch {
+	case err == nil:
+		if err := n.judge(ctx, heard, held.Head); err != nil {
+			return err
+		}
+	case !errors.Is(err, store.ErrNotFound) && !damaged(err):
+		return err
+	}
+	for _, h := range known {
+		if err := n.judge(ctx, heard, h.Head); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // judge freezes a location when its owner signed two heads that can't both be true, and thaws it at a higher epoch.
@@ -218,6 +251,9 @@ func (n *Node) verifyHead(h *index.SignedHead) error {
 // replicas are the situations of other devices' locations, for the syncer, and of own ones that are to be taken back.
 func (n *Node) replicas(ctx context.Context) ([]syncer.Situation, error) {
 	all, err := n.situations(ctx)
+	for i := range all {
+		all[i].Apart, all[i].Rules = n.apart.has(all[i].Held), n.cfg.rules()
+	}
 	return slices.DeleteFunc(all, func(s syncer.Situation) bool { return !n.wanted(ctx, &s) }), err
 }
 
@@ -240,43 +276,72 @@ func (n *Node) sync(ctx context.Context, sit syncer.Situation, p syncer.Plan) er
 		}
 		n.updated(api.EventLocationUpdated, l)
 		return nil
-	case syncer.BatchFull, syncer.BatchDelta:
-		return n.pull(ctx, l, p)
+	case syncer.Compact, syncer.Native:
+		return n.fetchSnapshot(ctx, l, p, n.openStream)
+	case syncer.BatchFull, syncer.BatchDelta, syncer.Reconcile:
+		err := n.pull(ctx, l, p)
+		if errors.Is(err, tree.ErrTooDifferent) {
+			n.apart.set(sit.Held) // planned again, without the replica
+			return nil
+		}
+		return err
 	}
 	return fmt.Errorf("strategy %q: %w", p.Strategy, index.ErrInvalid)
 }
 
-// pull moves a replica forward by batches.
-func (n *Node) pull(ctx context.Context, l index.Location, p syncer.Plan) error {
-	mode := index.ModeFull
-	if p.Strategy == syncer.BatchDelta {
-		mode = index.ModeDelta
+// intake begins or goes on with the transfer of a plan.
+func (n *Node) intake(ctx context.Context, l index.Location, p *syncer.Plan) (*store.Intake, error) {
+	switch p.Strategy {
+	case syncer.Reconcile:
+		return n.st.Reconcile(ctx, l, p.Offer.Epoch)
+	case syncer.BatchDelta:
+		return n.st.Intake(ctx, l, p.Offer.Epoch, index.ModeDelta)
 	}
-	begin := func() (*store.Intake, error) { return n.st.Intake(ctx, l, p.Offer.Epoch, mode) }
 	if l.Owner == n.st.Self() {
-		begin = func() (*store.Intake, error) { return n.st.TakeBack(ctx, l, p.Offer.Epoch) }
+		return n.st.TakeBack(ctx, l, p.Offer.Epoch)
 	}
-	in, err := begin()
+	return n.st.Intake(ctx, l, p.Offer.Epoch, index.ModeFull)
+}
+
+// pull moves a replica forward by batches, after a comparison if that is planned.
+func (n *Node) pull(ctx context.Context, l index.Location, p syncer.Plan) error {
+	in, err := n.intake(ctx, l, &p)
 	if err != nil {
 		return err
 	}
+	mixed := in.Resumed()
 	sink := &sink{n: n, in: in, start: time.Now(), at: Progress{
 		Location: l, Phase: api.PhaseFetch, Strategy: string(p.Strategy), Provider: n.lib.name(p.Provider), Name: n.locationName(ctx, l),
 	}}
 	n.report(sink.at, &sink.tick)
-	err = n.pullFrom(ctx, p.Provider, in, sink)
+	if p.Strategy == syncer.Reconcile {
+		err = n.compareTrees(ctx, &p, in, sink)
+	}
+	if err == nil {
+		err = n.pullFrom(ctx, p.Provider, in, sink)
+	}
 	if unusable(err) {
 		err = errors.Join(err, in.Discard())
+		if mixed {
+			err = errors.Join(err, errMixed)
+		}
 	}
 	err = errors.Join(err, in.Close())
 	n.endReport(l, api.PhaseFetch, err)
+	if err == nil {
+		n.measure(ctx, p.Provider, &sink.at)
+	}
+	return n.transferred(l, p.Provider, err)
+}
+
+// transferred tells how a transfer ended.
+func (n *Node) transferred(l index.Location, provider index.DeviceID, err error) error {
 	if err != nil {
-		if pid, perr := wire.PeerOf(p.Provider); perr == nil && n.live.connected(p.Provider) {
+		if pid, perr := wire.PeerOf(provider); perr == nil && n.live.connected(provider) {
 			n.spawn(func() { n.talk(pid) }) // what it said of itself may be old
 		}
 		return err
 	}
-	n.measure(ctx, p.Provider, &sink.at)
 	n.updated(api.EventLocationUpdated, l)
 	n.announce()
 	return nil
@@ -284,7 +349,7 @@ func (n *Node) pull(ctx context.Context, l index.Location, p syncer.Plan) error 
 
 // unusable reports whether what was received so far can't lead to a signed head any more.
 func unusable(err error) bool {
-	for _, e := range []error{index.ErrEpochChanged, index.ErrBelowHorizon, batch.ErrMismatch, store.ErrMismatch} {
+	for _, e := range []error{index.ErrEpochChanged, index.ErrBelowHorizon, batch.ErrMismatch, store.ErrMismatch, tree.ErrTooDifferent} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -326,7 +391,8 @@ type sink struct {
 	in    *store.Intake
 	start time.Time
 	at    Progress
-	full  int64 // rows of the full pass, once the delta runs
+	full  int64 // rows of the full pass or of the comparison, once the delta runs
+	bytes int64 // of the comparison
 	tick  throttle
 }
 
@@ -336,13 +402,16 @@ var _ batch.Sink = (*sink)(nil)
 func (s *sink) Put(ctx context.Context, p *index.Page, next index.Token, done bool, at batch.Progress) error {
 	if at.Mode == index.ModeFull {
 		s.full = at.Done
-		s.at.DoneEntries, s.at.TotalEntries = at.Done, at.Total
+		s.tell(at.Done, at.Total, at.Bytes)
 	} else {
-		s.at.DoneEntries, s.at.TotalEntries = s.full+at.Done, s.full+at.Total
+		s.tell(s.full+at.Done, s.full+at.Total, s.bytes+at.Bytes)
 	}
-	s.at.DoneBytes, s.at.Elapsed = at.Bytes, time.Since(s.start)
-	s.n.report(s.at, &s.tick)
 	return s.in.Put(ctx, p, next, done)
+}
+
+func (s *sink) tell(done, total, bytes int64) {
+	s.at.DoneEntries, s.at.TotalEntries, s.at.DoneBytes, s.at.Elapsed = done, total, bytes, time.Since(s.start)
+	s.n.report(s.at, &s.tick)
 }
 
 // source serves pages to the batch protocol.
@@ -352,15 +421,21 @@ var _ batch.Source = source{}
 
 // Page reads one page.
 func (s source) Page(ctx context.Context, r batch.PageRequest) (index.Page, error) {
+	s.n.activity.Touch()
 	p, err := s.n.st.Page(ctx, store.PageRequest(r))
+	return p, s.serve(ctx, r.Location, &p.Head.Head, err)
+}
+
+// serve says whether what was read of a location, at a head, may leave this device, and remembers that it does.
+func (s source) serve(ctx context.Context, l index.Location, head *index.Head, err error) error {
 	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return p, batch.ErrNoReplica
-	case err == nil && r.Location.Owner == s.n.st.Self():
-		if s.n.isTwin(ctx, r.Location) {
-			return index.Page{}, batch.ErrNoReplica
+	case errors.Is(err, store.ErrNotFound), damaged(err):
+		return wire.ErrNoReplica
+	case err == nil && l.Owner == s.n.st.Self():
+		if s.n.isTwin(ctx, l) {
+			return wire.ErrNoReplica
 		}
-		err = s.n.st.Publish(ctx, &p.Head.Head)
+		return s.n.st.Publish(ctx, head)
 	}
-	return p, err
+	return err
 }

@@ -176,7 +176,11 @@ func (n *Node) takeBack(ctx context.Context, l index.Location, p syncer.Plan, fo
 
 // pullBack is takeBack while nothing else works on the location.
 func (n *Node) pullBack(ctx context.Context, l index.Location, p syncer.Plan, force bool) (bool, error) {
-	ctx, release, err := n.work.take(ctx, l)
+	turn := n.work.begin // behind somebody who was told to do the same
+	if force {
+		turn = n.work.take
+	}
+	ctx, release, err := turn(ctx, l)
 	if err != nil {
 		return false, err
 	}
@@ -267,7 +271,7 @@ func (v *view) describeLost(s *syncer.Situation, out *Location) {
 	}
 	what := "its index on this device is gone"
 	if out.Detail != "" {
-		what = out.Detail
+		what = "its index on this device is damaged" // how, the log says
 	}
 	anew := "; to begin it anew instead: peerdex check --repair " + out.Name
 	out.State = api.StateLost

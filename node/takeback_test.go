@@ -124,6 +124,7 @@ func (d *device) knows(holder *device, l node.Location) {
 func TestOwnerTakesItsIndexBack(t *testing.T) {
 	for _, what := range []string{"its file", "what is in its file", "all files of locations", "everything but the key"} {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			nas, laptop, old := newDevice(t, "nas"), newDevice(t, "laptop"), newDevice(t, "old")
 			dir := tree(t, "a/one.txt", "a/two.txt", "b/three.txt")
 			l := nas.add(dir)

@@ -82,14 +82,17 @@ func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
 		case err == nil:
 			s.Held, record = &held.Head, held.Raw
 		case damaged(err): // as if there were none: a replica is fetched anew
-			v.warn("a location's file is damaged", l, err)
+			s.Damaged = true
 		case !errors.Is(err, store.ErrNotFound):
 			return nil, err
+		}
+		if v.live != nil {
+			s.Unproved = v.live.n.syncer.Unproved(l)
 		}
 		for _, h := range heard[l] {
 			reachable := v.live != nil && v.live.connected(h.Device)
 			s.Heard = append(s.Heard, syncer.Heard{
-				Device: h.Device, Head: h.Head, Horizon: h.Horizon, Held: h.Held, Reachable: reachable, Relayed: reachable && v.live.relayed(h.Device),
+				Device: h.Device, Head: h.Head, Horizon: h.Horizon, Held: h.Held, Reachable: reachable, Link: v.live.link(h.Device),
 			})
 		}
 		if newest, ok := s.Newest(); ok {
@@ -139,6 +142,14 @@ func (v *view) Locations(ctx context.Context) ([]Location, error) {
 	if err != nil {
 		return nil, humane(err)
 	}
+	files, err := v.st.Files(ctx)
+	if err != nil {
+		return nil, humane(err)
+	}
+	checked := map[index.Location]time.Time{}
+	for _, f := range files {
+		checked[f.Location] = f.Checked
+	}
 	out := make([]Location, 0, len(sits))
 	for i := range sits {
 		if s := &sits[i]; s.Location.Owner == v.st.Self() && s.Held == nil && !v.isLost(ctx, s) {
@@ -148,6 +159,7 @@ func (v *view) Locations(ctx context.Context) ([]Location, error) {
 		if err != nil {
 			return nil, humane(err)
 		}
+		loc.Checked = checked[sits[i].Location]
 		if !loc.Own || loc.State != api.StateRetired {
 			out = append(out, loc)
 		}
@@ -183,7 +195,7 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 		out.Entries, out.AsOf, out.Epoch, out.Seq = h.Count, h.Time(), h.Epoch.String(), h.Seq
 		record = held.Raw
 	} else if damaged(err) {
-		out.Detail = "its file is damaged: " + err.Error()
+		out.Detail = describeDamage(err)
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return out, err
 	}
@@ -203,8 +215,8 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 		out.HeardSeq = newest.Seq
 	}
 	out.Policy = string(s.Policy)
-	if out.State, out.Detail = v.replicaState(s, &newest); why != "" {
-		out.Detail = why
+	if out.State, out.Detail = v.replicaState(s, &newest); out.State == api.StateQuarantined && why != "" {
+		out.Detail = why + "; " + out.Detail
 	}
 	if out.State == api.StateLazy && s.Held == nil { // what would be found
 		out.Entries, out.AsOf = newest.Count, newest.Time()
@@ -233,6 +245,10 @@ func (v *view) replicaState(s *syncer.Situation, newest *index.SignedHead) (stat
 		return api.StateSyncing, ""
 	case s.Policy == syncer.Off, s.Policy == syncer.Lazy, p.Strategy == syncer.OnDemand:
 		return policyState(s, &p, newest)
+	case s.Damaged:
+		return api.StateQuarantined, whenFetched(&p)
+	case p.Quarantined != "":
+		return api.StateQuarantined, p.Quarantined
 	case s.Held == nil:
 		return api.StateNever, p.Why
 	case index.Compare(&newest.Head, &s.Held.Head) == index.Newer, index.Compare(&newest.Head, &s.Held.Head) == index.NewEpoch:
@@ -362,6 +378,8 @@ func notes(s *Status) []string {
 			out = append(out, fmt.Sprintf("%s: %s; its index is kept", l.Name, l.Detail))
 		case api.StateUnreadable:
 			out = append(out, fmt.Sprintf("%s can't be read: %s; its index is kept", l.Name, l.Detail))
+		case api.StateQuarantined:
+			out = append(out, fmt.Sprintf("%s of %s is quarantined: %s", l.Name, l.Device, l.Detail))
 		case api.StateFrozen:
 			out = append(out, fmt.Sprintf("%s of %s is frozen: %s", l.Name, l.Device, l.Detail))
 		case api.StateLost:

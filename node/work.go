@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/node/scrub"
 )
 
 // errTaken ends a scan or a commit whose location is being removed.
@@ -13,7 +14,8 @@ var errTaken = errors.New("the location is being removed")
 
 // work lets one scan or commit of a location run at a time, and ends it when the node closes.
 type work struct {
-	node context.Context // ends with the node
+	node   context.Context // ends with the node
+	active *scrub.Activity
 
 	mu   sync.Mutex
 	jobs map[index.Location]*job
@@ -24,8 +26,8 @@ type job struct {
 	cancel context.CancelCauseFunc
 }
 
-func newWork(node context.Context) *work {
-	return &work{node: node, jobs: map[index.Location]*job{}}
+func newWork(node context.Context, active *scrub.Activity) *work {
+	return &work{node: node, active: active, jobs: map[index.Location]*job{}}
 }
 
 // begin waits for its turn. The context it returns ends with ctx, with the node, or when somebody takes the location.
@@ -44,6 +46,7 @@ func (w *work) begin(ctx context.Context, l index.Location) (context.Context, fu
 	case <-w.node.Done():
 		return nil, nil, context.Cause(w.node)
 	}
+	idle := w.active.Begin()
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(w.node, func() { cancel(context.Cause(w.node)) })
 	w.mu.Lock()
@@ -55,6 +58,7 @@ func (w *work) begin(ctx context.Context, l index.Location) (context.Context, fu
 		j.cancel = nil
 		w.mu.Unlock()
 		cancel(nil)
+		idle()
 		<-j.turn
 	}, nil
 }

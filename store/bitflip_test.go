@@ -14,8 +14,8 @@ import (
 	"github.com/peerdex/peerdex/index"
 )
 
-// TestFlippedBits flips single bits in the file of a replica. Each is found by CheckLocation, or harmless: whatever
-// is read then, by whichever index, is what was there before. Nothing crashes.
+// TestFlippedBits flips single bits in the file of a replica. Each is found by CheckLocation, also when it works in
+// steps, or harmless: whatever is read then, by whichever index, is what was there before. Nothing crashes.
 func TestFlippedBits(t *testing.T) {
 	flips := 400
 	if testing.Short() {
@@ -70,7 +70,11 @@ func TestFlippedBits(t *testing.T) {
 		if s.CheckLocation(t.Context(), w.l, CheckOptions{}) != nil {
 			quick++
 		}
-		switch err := s.CheckLocation(t.Context(), w.l, CheckOptions{Deep: true}); {
+		err = s.CheckLocation(t.Context(), w.l, CheckOptions{Deep: true})
+		steps := s.CheckLocation(t.Context(), w.l, CheckOptions{Deep: true, Rest: restless, leaves: 1})
+		switch {
+		case (err == nil) != (steps == nil):
+			t.Errorf("seed %d, bit %d: %v, in steps %v", seed, bit, err, steps)
 		case err != nil:
 			found++
 		case readErr != nil || !slices.Equal(got, want):
@@ -86,6 +90,9 @@ func TestFlippedBits(t *testing.T) {
 	t.Logf("%d bits of %d KiB flipped: %d found (%d by the quick check), %d harmless, %.1fs",
 		flips, len(sound)>>10, found, quick, harmless, time.Since(begun).Seconds())
 }
+
+// restless is for checks in steps that need no rest.
+func restless(context.Context, time.Duration) error { return nil }
 
 func firstOther(got, want []string) string {
 	for i := range want {

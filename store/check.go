@@ -1,14 +1,14 @@
 package store
 
 import (
+	"cmp"
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/index/membership"
-	"github.com/peerdex/peerdex/index/proof"
 )
 
 // Check checks the whole store: SQLite's own check of every file, and that every location's rows, dead runs, counters
@@ -16,7 +16,7 @@ import (
 // reads every row; run it when there is time.
 func (s *Store) Check(ctx context.Context) error {
 	var errs []error
-	err := s.node.with(ctx, func(c *conn) error { return fileCheck(c, "PRAGMA integrity_check(1)") })
+	err := s.node.with(ctx, func(c *conn) error { return fileCheck(ctx, c, "PRAGMA integrity_check(1)") })
 	if err != nil {
 		errs = append(errs, fmt.Errorf("node.db: %w", err))
 	}
@@ -39,125 +39,178 @@ func (s *Store) Check(ctx context.Context) error {
 
 // CheckOptions say how thorough a check of a location is.
 type CheckOptions struct {
-	// Deep reads and hashes every row, and compares both indexes with the rows: it finds every change of the file that
-	// can be seen from outside. Without it, SQLite's quick check, the counts and the signatures are checked, which
-	// takes a small part of the time and can miss a changed row.
+	// Deep reads and hashes every row, and compares both indexes and the hash tree with the rows: it finds every change of
+	// the file that can be seen from outside. Without it, SQLite's quick check, the counts and the signatures are checked,
+	// which takes a small part of the time and can miss a changed row.
 	Deep bool
+	// Rest makes a check work in steps of some milliseconds (SQLite's own check of the file is one longer step), each with
+	// a connection and a read transaction of its own, so that it stands in nobody's way. It is called between them with the
+	// time that the last one took, and may take its time; an error of it ends the check. What is one tree together is not
+	// checked again then: rows that are those signed are. nil = all in one read transaction.
+	Rest func(ctx context.Context, worked time.Duration) error
+
+	leaves int // that one part of a step covers; 0 = checkLeaves
 }
 
-// CheckLocation checks one location's file; see [Store.Check]. What is wrong is returned joined, wrapping
-// [ErrCorrupt].
+// CheckLocation checks one location's file, with connections of its own, so that nothing read before hides what is on the
+// disk; see [Store.Check]. What is wrong is returned joined, wrapping [ErrCorrupt]. Another error says that the check
+// could not be carried out, ctx's that it was ended. A location that is quarantined already gets a [*QuarantineError].
 func (s *Store) CheckLocation(ctx context.Context, l index.Location, opt CheckOptions) error {
-	return s.viewLocation(ctx, l, func(c *conn) error {
-		sqlCheck := "PRAGMA quick_check(1)"
-		if opt.Deep {
-			sqlCheck = "PRAGMA integrity_check(1)"
+	for {
+		k := &checker{loc: l, deep: opt.Deep, single: opt.Rest == nil, leaves: cmp.Or(opt.leaves, checkLeaves)}
+		err := k.run(ctx, s, opt.Rest)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		if err := fileCheck(c, sqlCheck); err != nil {
+		if !errors.Is(err, errReplaced) {
 			return err
 		}
-		m, err := readMeta(c)
-		if err != nil {
-			return err
-		}
-		var errs []error
-		fail := func(format string, args ...any) {
-			errs = append(errs, fmt.Errorf("%w: %s", ErrCorrupt, fmt.Sprintf(format, args...)))
-		}
-		if err := m.head.Verify(); err != nil {
-			fail("head: %v", err)
-		}
-		if m.head.Location != l {
-			fail("the head is of location %v", m.head.Location)
-		}
-		if index.HashRecord(m.record) != m.head.Record {
-			fail("the record is not the one signed")
-		}
-		if m.token != nil {
-			fail("the file is not complete")
-		}
-		if err := checkCounts(c, &m.head.Head); err != nil {
-			fail("%v", err)
-		}
-		if !opt.Deep {
-			return errors.Join(errs...)
-		}
-		for _, q := range checkQueries {
-			n, err := c.int(q.sql, []driver.Value{m.head.Seq, m.horizon}[:q.args]...)
+	}
+}
+
+// errReplaced says that another file or another epoch came into use during a check in steps.
+var errReplaced = errors.New("the file was replaced during the check")
+
+// maxProblems bounds what one check reports of a location.
+const maxProblems = 20
+
+// checker is one check of one location's file.
+type checker struct {
+	loc    index.Location
+	deep   bool
+	single bool // all steps see one state
+	leaves int  // of one part of a step
+
+	path     string // of the file, since the first step
+	m        meta   // at the step under way
+	form     shape  // of a single check
+	problems []error
+	leaf     int64 // first leaf not checked
+}
+
+// A checkStep does one part of a check, and says whether it has more to do. What is wrong it reports with
+// [checker.fail]; its error ends the check, and is damage too if it wraps [ErrCorrupt].
+type checkStep func(k *checker, ctx context.Context, c *conn) (more bool, err error)
+
+func (k *checker) steps() []checkStep {
+	quick := []checkStep{(*checker).file, (*checker).statement, (*checker).counts}
+	if !k.deep {
+		return quick
+	}
+	return append(quick, (*checker).rows, (*checker).unique, (*checker).dead, (*checker).tree)
+}
+
+func (k *checker) run(ctx context.Context, s *Store, rest func(context.Context, time.Duration) error) error {
+	var err error
+	if k.single {
+		err = s.viewFresh(ctx, k.loc, func(path string, c *conn) error {
+			for _, step := range k.steps() {
+				for more := true; more; {
+					var err error
+					if more, err = k.part(ctx, path, c, step); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+	} else {
+		err = k.runInSteps(ctx, s, rest)
+	}
+	if err != nil && !errors.Is(err, errTooMany) {
+		k.problems = append(k.problems, err)
+	}
+	return errors.Join(k.problems...)
+}
+
+func (k *checker) runInSteps(ctx context.Context, s *Store, rest func(context.Context, time.Duration) error) error {
+	for _, step := range k.steps() {
+		for more := true; more; {
+			begun := time.Now()
+			err := s.viewFresh(ctx, k.loc, func(path string, c *conn) (err error) {
+				more, err = k.part(ctx, path, c, step)
+				return err
+			})
+			if err == nil {
+				err = rest(ctx, time.Since(begun))
+			}
 			if err != nil {
 				return err
 			}
-			if n != 0 {
-				fail("%d %s", n, q.what)
-			}
 		}
-		errs = append(errs, checkRows(ctx, c), checkDead(ctx, c, &m), checkTree(ctx, c, m.head.Root))
-		return errors.Join(errs...)
-	})
+	}
+	return nil
 }
 
-// checkQueries count violations. The first args of head's seq and horizon are bound.
-var checkQueries = []struct {
-	what, sql string
-	args      int
-}{
-	{"rows above the head's seq", "SELECT count(*) FROM entries WHERE seq > ?", 1},
-	{"dead runs outside of horizon and head", "SELECT count(*) FROM dead WHERE seq > ?1 OR seq <= ?2", 2},
-	{"rows whose parent is not a folder", "SELECT count(*) FROM entries e LEFT JOIN entries p ON p.id = e.parent" +
-		" WHERE e.id <> 1 AND (p.id IS NULL OR p.kind <> 2)", 0},
-	{"rows that are declared dead", "SELECT count(*) FROM dead d JOIN entries e ON e.id BETWEEN d.lo AND d.hi", 0},
-	{"seqs given twice to rows", "SELECT count(*) - count(DISTINCT seq) FROM entries", 0},
-	{"seqs given to a row and to a dead run", "SELECT count(*) FROM dead d JOIN entries e ON e.seq = d.seq", 0},
-	{"names that stand twice in a folder", "SELECT count(*) FROM (SELECT 1 FROM entries GROUP BY parent, name HAVING count(*) > 1)", 0},
+// part runs one part of a step on a view of the file.
+func (k *checker) part(ctx context.Context, path string, c *conn, step checkStep) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if k.path == "" || !k.single {
+		m, err := readMeta(c)
+		if err != nil {
+			return false, err
+		}
+		if k.path != "" && (k.path != path || k.m.head.Epoch != m.head.Epoch) {
+			return false, errReplaced
+		}
+		k.path, k.m = path, m
+	}
+	more, err := step(k, ctx, c)
+	if err == nil && len(k.problems) >= maxProblems {
+		err = errTooMany
+	}
+	return more, err
+}
+
+var errTooMany = errors.New("more is wrong than is worth reporting")
+
+// fail reports something wrong.
+func (k *checker) fail(format string, args ...any) {
+	k.problems = append(k.problems, fmt.Errorf("%w: %s", ErrCorrupt, fmt.Sprintf(format, args...)))
+}
+
+// file is SQLite's own check of the whole file: all but what the entries of the indexes say.
+func (k *checker) file(ctx context.Context, c *conn) (bool, error) {
+	return false, fileCheck(ctx, c, "PRAGMA quick_check(1)")
+}
+
+// statement checks what the file says of itself.
+func (k *checker) statement(context.Context, *conn) (bool, error) {
+	if err := k.m.head.Verify(); err != nil {
+		k.fail("head: %v", err)
+	}
+	if k.m.head.Location != k.loc {
+		k.fail("the head is of location %v", k.m.head.Location)
+	}
+	if index.HashRecord(k.m.record) != k.m.head.Record {
+		k.fail("the record is not the one signed")
+	}
+	if k.m.token != nil {
+		k.fail("the file is not complete")
+	}
+	return false, nil
+}
+
+func (k *checker) counts(_ context.Context, c *conn) (bool, error) {
+	err := checkCounts(c, &k.m.head.Head)
+	if errors.Is(err, ErrMismatch) {
+		k.fail("%v", err)
+		err = nil
+	}
+	return false, err
 }
 
 // fileCheck runs one of SQLite's own checks of a whole file.
-func fileCheck(c *conn, pragma string) error {
-	row, err := c.one(pragma)
-	if err != nil {
-		return err
-	}
-	if row[0] != "ok" {
-		return fmt.Errorf("%w: %v", ErrCorrupt, row[0])
-	}
-	return nil
-}
-
-// checkRows validates every row by itself.
-func checkRows(ctx context.Context, c *conn) error {
-	var e index.Entry
-	for row, err := range c.query(ctx, "SELECT "+entryColumns+" FROM entries ORDER BY id") {
+func fileCheck(ctx context.Context, c *conn, pragma string) error {
+	for row, err := range c.query(ctx, pragma) {
 		if err != nil {
 			return err
 		}
-		if err := scanEntry(row, &e); err != nil {
-			return err
+		if row[0] != "ok" {
+			return fmt.Errorf("%w: %v", ErrCorrupt, row[0])
 		}
-		if err := e.Validate(); err != nil {
-			return fmt.Errorf("%w: %w", ErrCorrupt, err)
-		}
-	}
-	return nil
-}
-
-// checkDead folds the chain of dead runs from the horizon on.
-func checkDead(ctx context.Context, c *conn, m *meta) error {
-	chain := m.base
-	for row, err := range c.query(ctx, "SELECT seq, lo, hi FROM dead ORDER BY seq") {
-		if err != nil {
-			return err
-		}
-		var d index.DeadRun
-		d.Seq, _ = row[0].(int64)
-		d.Lo, _ = row[1].(int64)
-		d.Hi, _ = row[2].(int64)
-		if err := d.Validate(); err != nil {
-			return fmt.Errorf("%w: %w", ErrCorrupt, err)
-		}
-		chain = proof.FoldDead(chain, d)
-	}
-	if chain != m.head.Dead {
-		return fmt.Errorf("%w: the chain of dead runs is not the one signed", ErrCorrupt)
 	}
 	return nil
 }

@@ -19,6 +19,9 @@ const (
 	chunkTime = 2 * time.Second
 )
 
+// maxLevels bounds the folders whose levels a commit remembers from chunk to chunk.
+const maxLevels = 100_000
+
 // CommitOptions say what a commit means.
 type CommitOptions struct {
 	// AsOf is asked once, after the changes ended without an error, for the moment at which the location is known
@@ -49,7 +52,7 @@ func (s *Store) Commit(ctx context.Context, l index.Location, changes iter.Seq2[
 		}
 		w.c, w.tree = c, newTreeWriter(c, beside, s.limits.besideLeaves)
 		if err := w.all(changes); err != nil {
-			return errors.Join(err, c.rollback())
+			return errors.Join(err, w.rows.idle(), c.rollback())
 		}
 		return nil
 	})
@@ -74,7 +77,7 @@ type committer struct {
 	dirty  int  // changes in this chunk
 	since  time.Time
 	parent int64       // the last parent that was checked to be a folder
-	form   *deltaShape // levels of folders in the open chunk; made anew when one moves or dies
+	form   *deltaShape // levels of folders; made anew when one moves or dies, or when it knows too many
 	paths  map[string]int64
 	put    int64 // in the open chunk
 	dead   int64
@@ -126,7 +129,10 @@ func (w *committer) begin() error {
 		return fmt.Errorf("begin: %w", err)
 	}
 	w.open, w.since, w.dirty, w.put, w.dead, w.parent = true, time.Now(), 0, 0, 0, 0
-	w.paths, w.form = map[string]int64{}, newDeltaShape(w.c)
+	w.paths = map[string]int64{}
+	if w.form == nil || len(w.form.level) > maxLevels {
+		w.form = newDeltaShape(w.c)
+	}
 	var err error
 	w.m, err = readMeta(w.c)
 	return err
@@ -229,10 +235,9 @@ func (w *committer) insert(e *index.Entry) error {
 	if level, ok := w.form.level[e.Parent]; ok && e.Kind == index.KindDir {
 		w.form.level[e.ID] = level + 1 // what it holds comes next, mostly
 	}
-	if err := w.tree.appended(e); err != nil {
-		return err
-	}
-	return w.rows.add(e)
+	w.tree.appended(e)
+	w.rows.add(e)
+	return nil
 }
 
 func (w *committer) update(old, e *index.Entry) error {
@@ -274,10 +279,12 @@ func (w *committer) update(old, e *index.Entry) error {
 // get reads a live row, of this chunk too.
 func (w *committer) get(id int64) (index.Entry, error) {
 	var e index.Entry
+	ready := w.rows.idle
 	if w.rows.holds(id) {
-		if err := w.rows.flush(); err != nil {
-			return e, err
-		}
+		ready = w.rows.flush
+	}
+	if err := ready(); err != nil {
+		return e, err
 	}
 	row, err := w.c.one("SELECT "+entryColumns+" FROM main.entries WHERE id = ?", id)
 	if err != nil {

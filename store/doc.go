@@ -26,6 +26,12 @@
 // [Store.Import] and [Store.ImportFile] prove such a file right and make it the replica. A file from another device is
 // trusted in nothing: its schema must be ours to the byte, and its rows those under the signed head.
 //
+// # Damage
+//
+// [Store.CheckLocation] reads a file and compares it with what its owner signed. [Store.Quarantine] sets a damaged one aside:
+// whoever asks for the location gets a [*QuarantineError] until another file is in its place. [Store.OnDamage] tells of
+// damage that was met on the way. [Store.Files] says what is known of each file without looking into it.
+//
 // # Answers
 //
 // [Store.KeepAnswer] remembers what other devices answered about locations of which there is no replica, within bounds, in

@@ -125,6 +125,17 @@ func (s *Store) Export(ctx context.Context, l index.Location, v Variant) (*Snaps
 	return n, nil
 }
 
+// CopiesNative reports whether a native snapshot of a location is a copy of its file. If not, the file has free pages and
+// would be rebuilt, which takes longer than a compact snapshot.
+func (s *Store) CopiesNative(ctx context.Context, l index.Location) (bool, error) {
+	free := int64(0)
+	err := s.viewLocation(ctx, l, func(c *conn) (err error) {
+		free, err = c.int("PRAGMA freelist_count")
+		return err
+	})
+	return free == 0, err
+}
+
 func (s *Store) export(ctx context.Context, l index.Location, v Variant) (*Snapshot, error) {
 	turn := s.snaps.turn()
 	select {

@@ -75,7 +75,7 @@ func (s *Store) swap(l index.Location, path string, old int64) error {
 	}
 	h := s.locs[l]
 	if h == nil || h.path != path {
-		s.locs[l] = newLocation(path, l.Owner == s.self)
+		s.locs[l] = s.newLocation(l, path, "")
 	}
 	s.mu.Unlock()
 	switch {

@@ -13,6 +13,9 @@ import (
 	"syscall"
 )
 
+// ErrIdentity is returned when the file with the device's key holds something else.
+var ErrIdentity = errors.New("the device's key can't be read")
+
 // loadIdentity reads the device's key, or makes one at first start.
 func loadIdentity(path string, p *steps) (ed25519.PrivateKey, error) {
 	key, err := readIdentity(path)
@@ -42,15 +45,15 @@ func readIdentity(path string) (ed25519.PrivateKey, error) {
 	}
 	block, _ := pem.Decode(b)
 	if block == nil || block.Type != "PRIVATE KEY" {
-		return nil, fmt.Errorf("read identity %s: not a private key in PEM: %w", path, ErrCorrupt)
+		return nil, fmt.Errorf("%s: not a private key in PEM: %w", path, ErrIdentity)
 	}
 	k, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("read identity %s: %w (%w)", path, ErrCorrupt, err)
+		return nil, fmt.Errorf("%s: %w (%w)", path, ErrIdentity, err)
 	}
 	key, ok := k.(ed25519.PrivateKey)
 	if !ok {
-		return nil, fmt.Errorf("read identity %s: not an Ed25519 key: %w", path, ErrCorrupt)
+		return nil, fmt.Errorf("%s: not an Ed25519 key: %w", path, ErrIdentity)
 	}
 	return key, nil
 }

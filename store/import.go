@@ -70,14 +70,7 @@ func (s *Store) importing(ctx context.Context, l index.Location, path string, he
 	}
 	err = bring()
 	if err == nil {
-		switch v {
-		case Compact:
-			err = im.compact(ctx)
-		case Native:
-			err = im.native(ctx)
-		default:
-			err = fmt.Errorf("%v: %w", v, index.ErrInvalid)
-		}
+		err = im.run(ctx, v)
 	}
 	if err == nil {
 		err = s.dropStaging(l) // of a transfer that was not finished: it leads to where the replica no longer is
@@ -86,6 +79,17 @@ func (s *Store) importing(ctx context.Context, l index.Location, path string, he
 		return fmt.Errorf("import %v: %w", v, err)
 	}
 	return nil
+}
+
+// run proves the foreign file and makes it, or what is made of it, the replica. If ctx ends, the file is as it was.
+func (im *importer) run(ctx context.Context, v Variant) error {
+	switch v {
+	case Compact:
+		return im.compact(ctx)
+	case Native:
+		return im.native(ctx)
+	}
+	return fmt.Errorf("%v: %w", v, index.ErrInvalid)
 }
 
 // maxSnapshot bounds the size of a snapshot in bytes by what its head says it holds.
@@ -125,10 +129,11 @@ type importer struct {
 	record []byte
 	path   string // the foreign file, in staging/
 
-	nodes   []node     // of the tree, as counted from the rows
-	dead    bool       // the foreign file's dead runs from the horizon on are those that the owner signed
-	horizon int64      // if dead
-	base    index.Hash // chain of dead runs up to the horizon
+	nodes   []node       // of the tree, as counted from the rows
+	dead    bool         // the foreign file's dead runs from the horizon on are those that the owner signed
+	horizon int64        // if dead
+	base    index.Hash   // chain of dead runs up to the horizon
+	proved  atomic.Int64 // entries
 }
 
 // expect checks what can be known without the file.
@@ -387,6 +392,7 @@ func (im *importer) readPart(ctx context.Context, c *conn, i int, p *part) error
 			return fmt.Errorf("more than %d entries: %w", im.head.Count, ErrMismatch)
 		}
 	}
+	im.proved.Add(p.count)
 	_, err := b.Root() // ends the last leaf
 	return err
 }
@@ -468,6 +474,7 @@ func (im *importer) adopt(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	ctx = context.WithoutCancel(ctx) // from here on the file changes, and little is left to do
 	c, err := openConn(im.path, accessReplica)
 	if err != nil {
 		return err

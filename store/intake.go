@@ -14,6 +14,7 @@ import (
 const (
 	stageFull  = "full"  // becomes a generation
 	stageDelta = "delta" // is applied to the generation in use
+	stageTree  = "tree"  // the same, found by the hash tree; see Store.Reconcile
 )
 
 // A delta of at most this many rows and runs is kept in memory until it is applied; a larger one goes to staging.
@@ -42,6 +43,12 @@ type Intake struct {
 	rows  []index.Entry
 	dead  []index.DeadRun
 	done  bool
+
+	resumed bool
+
+	held   index.Head   // where the replica stands; transfers by the tree only, as what follows
+	gone   []proof.Span // ids of which all rows are to be deleted
+	leaves []int64      // to be hashed anew
 }
 
 // Intake begins or resumes a transfer of a replica at the given epoch. Mode [index.ModeDelta] changes the replica held,
@@ -123,7 +130,7 @@ func (in *Intake) resume(fits func(*index.Token) bool) (bool, error) {
 			err = in.token.UnmarshalBinary(m.token)
 		}
 		if err == nil && in.token.Location == in.loc && fits(&in.token) {
-			in.stage = c
+			in.stage, in.resumed = c, true
 			return true, nil
 		}
 		_ = c.close()
@@ -165,6 +172,9 @@ func (in *Intake) saveToken(t index.Token) error {
 	return writeMeta(in.stage, &meta{record: []byte{}, token: b})
 }
 
+// Resumed reports whether the transfer goes on with what an earlier one received, maybe from another device.
+func (in *Intake) Resumed() bool { return in.resumed }
+
 // Token is the position from which the next page is wanted.
 func (in *Intake) Token() index.Token { return in.token }
 
@@ -185,6 +195,8 @@ func (in *Intake) Put(ctx context.Context, p *index.Page, next index.Token, done
 		}
 	case in.kind == stageDelta && in.stage != nil:
 		err = in.flush()
+	case in.kind == stageTree:
+		err = in.spill(done)
 	}
 	if err != nil || !done {
 		return err
@@ -255,12 +267,15 @@ func insertDead(c *conn, d index.DeadRun) error {
 }
 
 // upsert puts rows whose seq is higher than what is there, and returns how many ids are new.
-func upsert(c *conn, rows []index.Entry) (int64, error) {
+func upsert(c *conn, rows []index.Entry) (int64, error) { return putRows(c, rows, updateNewerSQL) }
+
+// putRows updates the rows that are there, inserts the others, and returns how many ids are new.
+func putRows(c *conn, rows []index.Entry, update string) (int64, error) {
 	var added int64
 	args := make([]driver.Value, 0, 10)
 	for i := range rows {
 		args = entryArgs(args[:0], &rows[i])
-		n, err := c.exec(updateNewerSQL, args...)
+		n, err := c.exec(update, args...)
 		if err != nil {
 			return 0, err
 		}
@@ -378,6 +393,9 @@ func (in *Intake) applyDelta(ctx context.Context, p *index.Page) error {
 	defer release()
 	return h.write(func(c *conn) error {
 		defer in.s.steps.passed("apply: done")
+		if in.kind == stageTree {
+			return in.applyTree(c, p)
+		}
 		if in.stage != nil {
 			return in.applyStaged(c, p)
 		}
@@ -597,7 +615,7 @@ func (in *Intake) discard() error {
 	if err := in.s.steps.at("staging: delete"); err != nil {
 		return err
 	}
-	in.rows, in.dead = nil, nil
+	in.rows, in.dead, in.gone, in.leaves = nil, nil, nil, nil
 	if in.stage != nil {
 		err := in.stage.close()
 		in.stage = nil

@@ -34,10 +34,10 @@ func pull(ctx context.Context, from, to *Store, l index.Location, limit int) err
 	}
 }
 
-// intake begins a delta if there is a replica, else a full transfer.
+// intake begins a delta if there is a replica that is not quarantined, else a full transfer.
 func intake(ctx context.Context, s *Store, l index.Location, e index.Epoch) (*Intake, error) {
 	mode := index.ModeDelta
-	if _, err := s.Held(ctx, l); errors.Is(err, ErrNotFound) {
+	if _, err := s.Held(ctx, l); errors.Is(err, ErrNotFound) || errors.Is(err, ErrCorrupt) {
 		mode = index.ModeFull
 	}
 	return s.Intake(ctx, l, e, mode)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -78,6 +79,7 @@ type Heard struct {
 	Record  []byte // canonical bytes
 	Horizon int64  // of that device's file
 	Held    bool   // that device holds a replica at this head
+	Listed  bool   // that device named this head when it last said which it knows; false once it left it out
 	At      time.Time
 }
 
@@ -91,37 +93,55 @@ func insertHeard(c *conn, h *Heard) error {
 	if err != nil {
 		return err
 	}
-	held := int64(0)
-	if h.Held {
-		held = 1
-	}
 	l := h.Head.Location
-	return c.run("INSERT OR REPLACE INTO heard (owner, id, device, head, record, horizon, held, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-		l.Owner[:], l.ID[:], h.Device[:], head, h.Record, h.Horizon, held, h.At.UnixNano())
+	return c.run("INSERT OR REPLACE INTO heard (owner, id, device, head, record, horizon, held, listed, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		l.Owner[:], l.ID[:], h.Device[:], head, h.Record, h.Horizon, asInt(h.Held), asInt(h.Listed), h.At.UnixNano())
 }
 
 // AllHeard reads all heads heard.
 func (s *Store) AllHeard(ctx context.Context) (map[index.Location][]Heard, error) {
+	all, err := s.readHeard(ctx, "")
+	if err != nil {
+		return nil, err
+	}
 	out := map[index.Location][]Heard{}
+	for _, h := range all {
+		out[h.Head.Location] = append(out[h.Head.Location], h)
+	}
+	return out, nil
+}
+
+// HeardOf reads what all devices said of one location.
+func (s *Store) HeardOf(ctx context.Context, l index.Location) ([]Heard, error) {
+	return s.readHeard(ctx, " WHERE owner = ? AND id = ?", l.Owner[:], l.ID[:])
+}
+
+// HeardFrom reads what one device said of all locations.
+func (s *Store) HeardFrom(ctx context.Context, d index.DeviceID) ([]Heard, error) {
+	return s.readHeard(ctx, " WHERE device = ?", d[:])
+}
+
+func (s *Store) readHeard(ctx context.Context, where string, args ...driver.Value) ([]Heard, error) {
+	var out []Heard
 	err := s.node.with(ctx, func(c *conn) error {
-		for row, err := range c.query(ctx, "SELECT owner, id, device, head, record, horizon, held, at FROM heard") {
+		for row, err := range c.query(ctx, "SELECT device, head, record, horizon, held, listed, at FROM heard"+where, args...) {
 			if err != nil {
 				return err
 			}
 			var h Heard
-			device, _ := row[2].([]byte)
+			device, _ := row[0].([]byte)
 			copy(h.Device[:], device)
-			head, _ := row[3].([]byte)
+			head, _ := row[1].([]byte)
 			if err := h.Head.UnmarshalBinary(head); err != nil {
 				return fmt.Errorf("head: %w (%w)", ErrCorrupt, err)
 			}
-			h.Record = cloneBlob(row[4])
-			h.Horizon, _ = row[5].(int64)
-			held, _ := row[6].(int64)
-			at, _ := row[7].(int64)
-			h.Held, h.At = held == 1, time.Unix(0, at)
-			l := rowLocation(row)
-			out[l] = append(out[l], h)
+			h.Record = cloneBlob(row[2])
+			h.Horizon, _ = row[3].(int64)
+			held, _ := row[4].(int64)
+			listed, _ := row[5].(int64)
+			at, _ := row[6].(int64)
+			h.Held, h.Listed, h.At = held == 1, listed == 1, time.Unix(0, at)
+			out = append(out, h)
 		}
 		return nil
 	})
@@ -129,6 +149,13 @@ func (s *Store) AllHeard(ctx context.Context) (map[index.Location][]Heard, error
 		return nil, fmt.Errorf("heads heard: %w", err)
 	}
 	return out, nil
+}
+
+func asInt(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // Freeze keeps two heads of a location that cannot both be true. The first evidence stays.

@@ -74,7 +74,21 @@ func (s *Store) ReplaceLibrary(ctx context.Context, lib Library) error {
 	if err != nil {
 		return fmt.Errorf("replace library: %w", err)
 	}
+	if err := s.dropDamaged(ctx); err != nil {
+		return fmt.Errorf("replace library: %w", err)
+	}
 	return s.EnterLibrary(ctx, state.Library)
+}
+
+// dropDamaged deletes replicas of which nothing can be read: nobody in another library will bring them back.
+func (s *Store) dropDamaged(ctx context.Context) error {
+	locs, err := s.Locations(ctx)
+	for _, l := range locs {
+		if _, herr := s.Held(ctx, l); l.Owner != s.self && errors.Is(herr, ErrCorrupt) {
+			err = errors.Join(err, s.Drop(ctx, l))
+		}
+	}
+	return err
 }
 
 // EnterLibrary makes the locations' files agree with the library: own heads are signed for it, replicas of another

@@ -17,8 +17,10 @@ const maxReaders = 4
 // location is one open generation of a location's file: a writer, and a pool of readers beside it. It is closed when
 // it was retired and the last user has let go.
 type location struct {
-	path string
-	own  bool
+	path       string
+	own        bool
+	quarantine *QuarantineError // not nil: nothing of the file is used, see Quarantine
+	damaged    func(error)      // told of errors that say that the file is damaged
 
 	wmu    sync.Mutex // held for a whole Commit or apply: one writer
 	writer *conn      // opened on first use; guarded by wmu
@@ -34,8 +36,13 @@ type location struct {
 	done  chan struct{} // closed when gone and users == 0
 }
 
-func newLocation(path string, own bool) *location {
-	return &location{path: path, own: own, sweepers: newPool(), slots: make(chan struct{}, maxReaders), done: make(chan struct{})}
+func (s *Store) newLocation(l index.Location, path, why string) *location {
+	h := &location{path: path, own: l.Owner == s.self, sweepers: newPool(), slots: make(chan struct{}, maxReaders), done: make(chan struct{})}
+	h.damaged = func(err error) { s.damaged(l, err) }
+	if why != "" {
+		h.quarantine = &QuarantineError{Location: l, Why: why}
+	}
+	return h
 }
 
 // use returns the open handle of a location; release it when done. A retired handle stays readable until then.
@@ -44,6 +51,9 @@ func (s *Store) use(ctx context.Context, l index.Location) (*location, func(), e
 		h, err := s.handle(ctx, l)
 		if err != nil {
 			return nil, nil, err
+		}
+		if h.quarantine != nil {
+			return nil, nil, h.quarantine
 		}
 		if h.enter() {
 			return h, h.leave, nil
@@ -66,7 +76,7 @@ func (s *Store) handle(ctx context.Context, l index.Location) (*location, error)
 	if h != nil && !s.readOnly {
 		return h, nil // this process alone switches generations
 	}
-	gen, err := s.node.generation(ctx, l)
+	gen, why, err := s.node.pointer(ctx, l)
 	if err != nil {
 		return nil, err
 	}
@@ -76,14 +86,14 @@ func (s *Store) handle(ctx context.Context, l index.Location) (*location, error)
 	if s.closed {
 		return nil, ErrClosed
 	}
-	if h := s.locs[l]; h != nil && (h.path == path || !s.readOnly) {
+	if h := s.locs[l]; h != nil && (h.path == path && (h.quarantine != nil) == (why != "") || !s.readOnly) {
 		return h, nil // opened meanwhile
 	}
 	// A reader beside a daemon keeps the handle of a generation that the daemon replaced until Close.
 	if h := s.locs[l]; h != nil {
 		s.stale = append(s.stale, h)
 	}
-	h = newLocation(path, l.Owner == s.self)
+	h = s.newLocation(l, path, why)
 	s.locs[l] = h
 	return h, nil
 }
@@ -164,19 +174,40 @@ func (h *location) write(f func(*conn) error) error {
 		if h.own {
 			a = accessFull
 		}
-		if !exists(h.path) { // dropped in this moment; opening would make an empty file
-			return ErrNotFound
-		}
-		c, err := openConn(h.path, a)
+		c, err := h.connect(a)
 		if err != nil {
 			return err
 		}
-		if err := c.expect(locationAppID, locationVersion); err != nil {
-			return errors.Join(fmt.Errorf("%s: %w", h.path, err), c.close())
-		}
 		h.writer = c
 	}
-	return f(h.writer)
+	err := f(h.writer)
+	h.tell(err)
+	return err
+}
+
+// connect opens the file, which must be there: opening another for writing would make an empty one.
+func (h *location) connect(a access) (*conn, error) {
+	if !exists(h.path) {
+		return nil, errNoFile
+	}
+	c, err := openConn(h.path, a)
+	if err == nil {
+		if err = c.expect(locationAppID, locationVersion); err != nil {
+			err = errors.Join(fmt.Errorf("%s: %w", h.path, err), c.close())
+		}
+	}
+	h.tell(err)
+	return c, err
+}
+
+// errNoFile is ErrNotFound of a file: its location was dropped in this moment, or somebody deleted it.
+var errNoFile = fmt.Errorf("the file is missing: %w", ErrNotFound)
+
+// tell passes damage on to whoever wants to know.
+func (h *location) tell(err error) {
+	if errors.Is(err, ErrCorrupt) {
+		h.damaged(err)
+	}
 }
 
 // read runs f with a reader connection in a read transaction.
@@ -195,17 +226,15 @@ func (h *location) read(ctx context.Context, f func(*conn) error) error {
 	h.mu.Unlock()
 	if c == nil {
 		var err error
-		if !exists(h.path) {
-			return ErrNotFound
-		}
-		if c, err = openConn(h.path, accessRead); err != nil {
+		if c, err = h.connect(accessRead); err != nil {
 			return err
-		}
-		if err := c.expect(locationAppID, locationVersion); err != nil {
-			return errors.Join(fmt.Errorf("%s: %w", h.path, err), c.close())
 		}
 	}
 	err := c.view(func() error { return f(c) })
+	if errors.Is(err, ErrCorrupt) { // what it has in memory is not to be trusted either
+		h.tell(err)
+		return errors.Join(err, c.close())
+	}
 	h.mu.Lock()
 	h.idle = append(h.idle, c)
 	h.mu.Unlock()
@@ -224,7 +253,36 @@ func (s *Store) viewLocation(ctx context.Context, l index.Location, f func(*conn
 		return fmt.Errorf("location %v: %w", l, err)
 	}
 	defer release()
-	return h.read(ctx, f)
+	return s.missing(ctx, l, h, h.read(ctx, f))
+}
+
+// viewFresh is viewLocation with a connection of its own, which has nothing in memory and tells nobody of damage.
+func (s *Store) viewFresh(ctx context.Context, l index.Location, f func(path string, c *conn) error) error {
+	h, release, err := s.use(ctx, l)
+	if err != nil {
+		return fmt.Errorf("location %v: %w", l, err)
+	}
+	defer release()
+	fresh := &location{path: h.path, damaged: func(error) {}}
+	c, err := fresh.connect(accessRead)
+	if err != nil {
+		return s.missing(ctx, l, h, err)
+	}
+	return errors.Join(c.view(func() error { return f(h.path, c) }), c.close())
+}
+
+// missing tells a location that was dropped in this moment from one whose file somebody deleted.
+func (s *Store) missing(ctx context.Context, l index.Location, h *location, err error) error {
+	if !errors.Is(err, errNoFile) {
+		return err
+	}
+	gen, gerr := s.node.generation(ctx, l)
+	if gerr != nil || s.locationPath(l, gen) != h.path {
+		return err
+	}
+	err = fmt.Errorf("%w: its file is missing", ErrCorrupt)
+	h.tell(err)
+	return err
 }
 
 // meta is what a location's file says of itself.
@@ -238,6 +296,9 @@ type meta struct {
 
 func readMeta(c *conn) (meta, error) {
 	row, err := c.one("SELECT head, record, horizon, token, base FROM meta")
+	if errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("%w: there is none", ErrCorrupt)
+	}
 	if err != nil {
 		return meta{}, fmt.Errorf("read meta: %w", err)
 	}
@@ -299,7 +360,10 @@ func (s *Store) Held(ctx context.Context, l index.Location) (Held, error) {
 			return err
 		}
 		held = Held{Head: m.head, Raw: m.record, Horizon: m.horizon}
-		return held.Record.UnmarshalBinary(m.record)
+		if err := held.Record.UnmarshalBinary(m.record); err != nil {
+			return fmt.Errorf("record: %w (%w)", ErrCorrupt, err)
+		}
+		return nil
 	})
 	return held, err
 }

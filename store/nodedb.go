@@ -9,51 +9,94 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/peerdex/peerdex/index"
 )
 
 // nodeDB is node.db: one connection, used by one caller at a time. It is small, and its answers are point queries.
 type nodeDB struct {
+	path  string
 	mu    sync.Mutex
 	c     *conn
 	steps *steps
 }
 
+// NodeDBError says that node.db is damaged. It doesn't wrap [ErrCorrupt]: the locations' files are not at fault.
+type NodeDBError struct {
+	Path string
+	Err  error // what was found
+}
+
+// Error names the file and what is wrong with it.
+func (e *NodeDBError) Error() string {
+	if what := e.Err.Error(); strings.Contains(what, e.Path) {
+		return what
+	}
+	return e.Path + ": " + e.Err.Error()
+}
+
+// openNodeDB opens node.db, or makes it. For writing all of it is checked first: it is small, and everything hangs on it.
 func openNodeDB(path string, readOnly bool, p *steps) (*nodeDB, error) {
 	_, err := os.Stat(path)
 	fresh := errors.Is(err, fs.ErrNotExist)
+	n := &nodeDB{path: path, steps: p}
 	a := accessFull
 	if readOnly {
 		a = accessRead
 	}
-	c, err := openConn(path, a)
-	if err != nil {
-		return nil, err
+	if n.c, err = openConn(path, a); err != nil {
+		return nil, n.fault(err)
 	}
-	if v, err := c.int("PRAGMA user_version"); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), c.close())
-	} else if v == 0 && !readOnly {
-		fresh = true // a crash before the schema was there
+	if !fresh {
+		fresh, err = n.verify(!readOnly)
 	}
-	if fresh {
-		err = c.tx(func() error {
-			if err := p.at("node.db: create schema"); err != nil {
-				return err
-			}
-			if err := c.create(nodeAppID, nodeVersion, schema("node.sql")); err != nil {
-				return err
-			}
-			return p.at("node.db: commit schema")
-		})
-	} else {
-		err = c.expect(nodeAppID, nodeVersion)
+	switch {
+	case err == nil && fresh && readOnly:
+		err = ErrNotFound
+	case err == nil && fresh:
+		err = n.create()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), c.close())
+		return nil, errors.Join(n.fault(fmt.Errorf("%s: %w", path, err)), n.close())
 	}
-	return &nodeDB{c: c, steps: p}, nil
+	return n, nil
+}
+
+// verify checks a file that is there, and reports whether a crash came before the schema.
+func (n *nodeDB) verify(whole bool) (fresh bool, err error) {
+	if whole {
+		if err := fileCheck(context.Background(), n.c, "PRAGMA quick_check(1)"); err != nil {
+			return false, err
+		}
+	}
+	tables, err := n.c.int("SELECT count(*) FROM sqlite_schema")
+	if err != nil || tables == 0 {
+		return err == nil, err
+	}
+	return false, n.c.expect(nodeAppID, nodeVersion)
+}
+
+func (n *nodeDB) create() error {
+	return n.c.tx(func() error {
+		if err := n.steps.at("node.db: create schema"); err != nil {
+			return err
+		}
+		if err := n.c.create(nodeAppID, nodeVersion, schema("node.sql")); err != nil {
+			return err
+		}
+		return n.steps.at("node.db: commit schema")
+	})
+}
+
+// fault makes damage that of node.db.
+func (n *nodeDB) fault(err error) error {
+	if _, known := errors.AsType[*NodeDBError](err); known || !errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	return &NodeDBError{Path: n.path, Err: err}
 }
 
 func (n *nodeDB) close() error {
@@ -77,7 +120,7 @@ func (n *nodeDB) with(ctx context.Context, f func(*conn) error) error {
 	if n.c == nil {
 		return ErrClosed
 	}
-	return f(n.c)
+	return n.fault(f(n.c))
 }
 
 // tx runs f alone, in a write transaction.
@@ -97,13 +140,21 @@ func (n *nodeDB) tx(ctx context.Context, f func(*conn) error) error {
 }
 
 func (n *nodeDB) generation(ctx context.Context, l index.Location) (int64, error) {
-	var gen int64
-	err := n.with(ctx, func(c *conn) error {
-		var err error
-		gen, err = c.int("SELECT generation FROM location WHERE owner = ? AND id = ?", l.Owner[:], l.ID[:])
+	gen, _, err := n.pointer(ctx, l)
+	return gen, err
+}
+
+// pointer reads the generation of a location, and why it is quarantined, "" if it isn't.
+func (n *nodeDB) pointer(ctx context.Context, l index.Location) (gen int64, why string, err error) {
+	err = n.with(ctx, func(c *conn) error {
+		row, err := c.one("SELECT generation, quarantine FROM location WHERE owner = ? AND id = ?", l.Owner[:], l.ID[:])
+		if err == nil {
+			gen, _ = row[0].(int64)
+			why, _ = row[1].(string)
+		}
 		return err
 	})
-	return gen, err
+	return gen, why, err
 }
 
 func (n *nodeDB) generations(ctx context.Context) (map[index.Location]int64, error) {
@@ -137,14 +188,14 @@ func (n *nodeDB) nextGeneration(ctx context.Context) (int64, error) {
 	return gen, nil
 }
 
-// point makes a generation the one in use.
+// point makes a generation the one in use. What was known of the one before is forgotten, a quarantine too.
 func (n *nodeDB) point(ctx context.Context, l index.Location, gen int64) error {
 	return n.tx(ctx, func(c *conn) error { return setGeneration(c, l, gen) })
 }
 
 func setGeneration(c *conn, l index.Location, gen int64) error {
-	return c.run("INSERT INTO location (owner, id, generation) VALUES (?, ?, ?)"+
-		" ON CONFLICT (owner, id) DO UPDATE SET generation = excluded.generation", l.Owner[:], l.ID[:], gen)
+	return c.run("INSERT OR REPLACE INTO location (owner, id, generation, since, checked, quarantine) VALUES (?, ?, ?, ?, 0, '')",
+		l.Owner[:], l.ID[:], gen, time.Now().UnixNano())
 }
 
 // unpoint forgets a location's file.

@@ -223,7 +223,8 @@ func (s *Store) dropStaging(l index.Location) error {
 	if err := s.steps.at("staging: delete all"); err != nil {
 		return err
 	}
-	return errors.Join(removeDB(s.stagingPath(l, stageFull)), removeDB(s.stagingPath(l, stageDelta)), s.snaps.forget(l))
+	return errors.Join(removeDB(s.stagingPath(l, stageFull)), removeDB(s.stagingPath(l, stageDelta)),
+		removeDB(s.stagingPath(l, stageTree)), removeDownload(s.stagingPath(l, stageDownload)), s.snaps.forget(l))
 }
 
 // ScanState is what the owner remembers of the last scan of a location.

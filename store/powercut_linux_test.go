@@ -85,8 +85,15 @@ func TestPowerCut(t *testing.T) {
 
 // cut verifies a copy of the disk, whether the replica is at an older head than it was, and brings it up to date.
 func (w *world) cut(t *testing.T, image string, k *known) (older bool, err error) {
-	snapshot, dir := image+".cut", w.dir+".cut"
-	if err := command("cp", "--sparse=always", image, snapshot); err != nil {
+	// A file of its own for each: a loop device may outlive its mount, and would be used again for the same file, with what
+	// it remembers of the cut before.
+	f, err := os.CreateTemp(filepath.Dir(image), "cut-*")
+	if err != nil {
+		return false, err
+	}
+	snapshot, dir := f.Name(), w.dir+".cut"
+	defer func() { err = errors.Join(err, os.Remove(snapshot)) }()
+	if err := errors.Join(f.Close(), copyStill(image, snapshot)); err != nil {
 		return false, err
 	}
 	unmount, err := mount(snapshot, dir)
@@ -100,6 +107,33 @@ func (w *world) cut(t *testing.T, image string, k *known) (older bool, err error
 	}
 	older, err = after.verifyCut(k)
 	return older, errors.Join(err, after.close())
+}
+
+// copyStill copies an image at a moment at which the kernel writes nothing to it. It may be at it long after the writer was
+// stopped, and a copy made meanwhile is no state that the disk ever was in.
+func copyStill(image, to string) error {
+	const still = 50 * time.Millisecond // far above the step of the times of files
+	for range 200 {
+		before, err := os.Stat(image)
+		if err != nil {
+			return err
+		}
+		if age := time.Since(before.ModTime()); age < still {
+			time.Sleep(still - max(age, 0))
+			continue
+		}
+		if err := command("cp", "--sparse=always", image, to); err != nil {
+			return err
+		}
+		after, err := os.Stat(image)
+		if err != nil {
+			return err
+		}
+		if after.ModTime().Equal(before.ModTime()) {
+			return nil
+		}
+	}
+	return errors.New("the image is written to without end")
 }
 
 func (w *world) verifyCut(k *known) (older bool, err error) {

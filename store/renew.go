@@ -67,7 +67,7 @@ func (s *Store) lastKnown(ctx context.Context, l index.Location) (last index.Hea
 	}
 	var m meta
 	// Whatever is wrong with the file, what can be read of it is under our signature or not used.
-	_ = s.viewLocation(ctx, l, func(c *conn) error {
+	_ = s.viewQuarantined(ctx, l, func(c *conn) error {
 		var err error
 		m, err = readMeta(c)
 		return err

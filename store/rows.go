@@ -19,7 +19,19 @@ const (
 
 // entryArgs appends a row's columns in the order of entryColumns.
 func entryArgs(args []driver.Value, e *index.Entry) []driver.Value {
-	return append(args, e.ID, e.Parent, e.Name, int64(e.Kind), e.Size, e.MTime, int64(e.Mode), blob(e.Hash), blob(e.Attrs), e.Seq)
+	return append(args, e.ID, e.Parent, e.Name, int64(e.Kind), e.Size, e.MTime, int64(e.Mode^usualMode(e.Kind)), blob(e.Hash), blob(e.Attrs), e.Seq)
+}
+
+// usualMode is what most entries of a kind have as permission bits. The column holds the difference, since 0 takes no
+// space.
+func usualMode(k index.Kind) uint32 {
+	switch k {
+	case index.KindDir:
+		return 0o755
+	case index.KindSymlink:
+		return 0o777
+	}
+	return 0o644
 }
 
 func blob(b []byte) driver.Value {
@@ -51,7 +63,8 @@ func scanEntry(row []driver.Value, e *index.Entry) error {
 	if kind != int64(index.Kind(kind)) || mode != int64(uint32(mode)) { // what is cut off would not be proved
 		return fmt.Errorf("row %v: kind %d, mode %d: %w", row[0], kind, mode, ErrCorrupt)
 	}
-	e.Kind, e.Mode = index.Kind(kind), uint32(mode)
+	e.Kind = index.Kind(kind)
+	e.Mode = uint32(mode) ^ usualMode(e.Kind)
 	e.Hash, e.Attrs = cloneBlob(row[7]), cloneBlob(row[8])
 	return nil
 }
@@ -67,6 +80,8 @@ func cloneBlob(v driver.Value) []byte {
 // batchRows is how many rows one INSERT carries in bulk: the cost of a statement is shared between them.
 const batchRows = 32
 
+const rowArgs = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
 // bulk inserts rows many at a time. Flush before anything else reads or changes them.
 type bulk struct {
 	c         *conn
@@ -76,12 +91,10 @@ type bulk struct {
 }
 
 func newBulk(c *conn, table string) *bulk {
-	const row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-	insert := "INSERT INTO " + table + " (" + entryColumns + ") VALUES "
 	return &bulk{
 		c:    c,
-		one:  insert + row,
-		many: insert + strings.Repeat(row+", ", batchRows-1) + row,
+		one:  "INSERT INTO " + table + " (" + entryColumns + ") VALUES " + rowArgs,
+		many: "INSERT INTO " + table + " (" + entryColumns + ") VALUES " + strings.Repeat(rowArgs+", ", batchRows-1) + rowArgs,
 		args: make([]driver.Value, 0, 10*batchRows),
 	}
 }
@@ -99,13 +112,11 @@ func (b *bulk) add(e *index.Entry) error {
 }
 
 // flush writes the rows that wait, one by one.
-func (b *bulk) flush() error { return b.flushBy(b.one) }
-
-func (b *bulk) flushBy(insert string) error {
+func (b *bulk) flush() error {
 	args := b.args
 	b.args, b.n = b.args[:0], 0
 	for ; len(args) > 0; args = args[10:] {
-		if err := b.c.run(insert, args[:10]...); err != nil {
+		if err := b.c.run(b.one, args[:10]...); err != nil {
 			return err
 		}
 	}

@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"iter"
@@ -58,11 +57,13 @@ const (
 	stallTime  = time.Minute
 	batchHits  = 256
 	batchBytes = 64 << 10
+	batches    = 32 // of a part that wait to be passed on
 )
 
 // Search yields the entries that a query finds. Their order is stable: that of the locations asked for, and by id in
 // each, or as Order says. The roots of locations are never found. Files are read side by side and in parts, by as many
-// workers as there are processors, which all searches share. What is found in one location is of one state, [Found].In.
+// workers as there are processors (but at most eight), whose turns all searches share. What is found in one location is
+// of one state, [Found].In.
 //
 // A location that is not there is skipped. One that is damaged does not keep the others from being searched; the error
 // that comes last names it, as a [*LocationError]. Any other error ends the search, and is the last thing yielded.
@@ -70,7 +71,7 @@ func (s *Store) Search(ctx context.Context, r SearchRequest) iter.Seq2[Found, er
 	return func(yield func(Found, error) bool) {
 		ctx, cancel := context.WithCancelCause(ctx)
 		h := &hunt{s: s, r: &r, ctx: ctx, cancel: cancel, yield: yield, left: r.Limit}
-		h.workers, h.stall = cmp.Or(s.limits.searchers, cap(s.cpu)), cmp.Or(s.limits.stall, stallTime)
+		h.workers, h.stall = cmp.Or(s.limits.searchers, min(cap(s.cpu), maxSweepers)), cmp.Or(s.limits.stall, stallTime)
 		run := h.byLocation
 		if r.Order.By != ByLocation {
 			run = h.sorted
@@ -123,6 +124,7 @@ func (h *hunt) failed(l index.Location, err error) error {
 	case h.ctx.Err() != nil:
 		return context.Cause(h.ctx)
 	case errors.Is(err, ErrCorrupt):
+		h.s.damaged(l, err)
 		h.broken = append(h.broken, err)
 		return nil
 	case errors.Is(err, ErrNotFound):
@@ -143,13 +145,13 @@ func (h *hunt) turn() error {
 
 func (h *hunt) rest() { <-h.s.cpu }
 
-// stretch is a range of ids of a location, and what was found in it.
+// stretch is a part of a location, and what was found in it.
 type stretch struct {
-	w      *sweep
-	l      index.Location
-	lo, hi int64
-	out    chan []Found
-	err    error // set before out is closed
+	span
+	w   *sweep
+	l   index.Location
+	out chan []Found
+	err error // set before out is closed
 }
 
 // byLocation passes on what is found part by part, while the next parts are read.
@@ -251,15 +253,13 @@ func (h *hunt) open(l index.Location) (*sweep, []Found, error) {
 		w.done()
 		return nil, nil, nil
 	}
-	if !h.r.Query.Anchored() {
-		return w, nil, nil
+	var found []Found
+	if h.r.Query.Anchored() {
+		found, err = h.walk(w)
 	}
-	if err := h.turn(); err != nil {
-		w.done()
-		return nil, nil, err
+	if err == nil && found == nil && h.r.Query.OnlyNames() && w.at.Head.Count > 2*w.rows {
+		err = h.byName(w)
 	}
-	defer h.rest()
-	found, err := w.walk(h.ctx, walkRows)
 	if err != nil {
 		w.done()
 		return nil, nil, err
@@ -267,11 +267,19 @@ func (h *hunt) open(l index.Location) (*sweep, []Found, error) {
 	return w, found, nil
 }
 
+func (h *hunt) walk(w *sweep) ([]Found, error) {
+	if err := h.turn(); err != nil {
+		return nil, err
+	}
+	defer h.rest()
+	return w.walk(h.ctx, walkRows)
+}
+
 // cut makes the parts of one location.
 func (h *hunt) cut(parts, work chan<- *stretch, w *sweep, after int64) bool {
-	for lo, hi := range w.parts(after) {
+	for sp := range w.spans(after) {
 		w.users.Add(1)
-		p := &stretch{w: w, l: w.at.Location, lo: lo, hi: hi, out: make(chan []Found, searchIDs/batchHits)}
+		p := &stretch{span: sp, w: w, l: w.at.Location, out: make(chan []Found, batches)}
 		if !send(h, parts, p) || !send(h, work, p) {
 			w.done()
 			return false
@@ -294,57 +302,74 @@ func (h *hunt) read(p *stretch) error {
 	if p.w.broken.Load() {
 		return nil
 	}
-	c := <-p.w.free // there are as many workers as connections at most, or some wait for others
+	c := <-p.w.free // another worker has it when there are more of them than connections
 	defer func() { p.w.free <- c }()
 	if err := h.turn(); err != nil {
 		return err
 	}
-	resting := false
-	defer func() {
-		if !resting {
-			h.rest()
+	b := batcher{h: h, out: p.out}
+	defer b.end()
+	n := 0
+	err := p.w.find(h.ctx, c, p.span, func(f Found) error {
+		if err := b.add(f); err != nil {
+			return err
 		}
-	}()
-	var batch []Found
-	size, all := 0, 0
-	flush := func() error {
-		select {
-		case p.out <- batch:
-		default:
-			h.rest()
-			if resting = true; !send(h, p.out, batch) {
-				return context.Cause(h.ctx)
-			}
-			if err := h.turn(); err != nil {
-				return err
-			}
-			resting = false
-		}
-		batch, size = nil, 0
-		return nil
-	}
-	err := p.w.find(h.ctx, c, p.lo, p.hi, func(f Found) error {
-		batch = append(batch, f)
-		size += len(f.Path) + len(f.Entry.Name) + len(f.Entry.Attrs)
-		if all++; all == h.r.Limit {
+		if n++; n == h.r.Limit {
 			return errStopped
-		}
-		if len(batch) == batchHits || size > batchBytes {
-			return flush()
 		}
 		return nil
 	})
-	if errors.Is(err, errStopped) && h.ctx.Err() == nil {
-		err = nil
+	if err == nil || n == h.r.Limit && n > 0 {
+		return b.flush()
 	}
-	if err != nil {
-		p.w.broken.Store(true)
-		return err
+	p.w.broken.Store(true)
+	return err
+}
+
+// batcher passes on what a worker finds. The worker has its turn, except while it waits for the answer to be read.
+type batcher struct {
+	h       *hunt
+	out     chan<- []Found
+	batch   []Found
+	size    int // bytes
+	waiting bool
+}
+
+func (b *batcher) add(f Found) error {
+	b.batch = append(b.batch, f)
+	b.size += len(f.Path) + len(f.Entry.Name) + len(f.Entry.Attrs)
+	if len(b.batch) < batchHits && b.size < batchBytes {
+		return nil
 	}
-	if len(batch) > 0 {
-		return flush()
+	return b.flush()
+}
+
+func (b *batcher) flush() error {
+	if len(b.batch) == 0 {
+		return nil
 	}
+	select {
+	case b.out <- b.batch:
+	default:
+		b.h.rest()
+		b.waiting = true
+		if !send(b.h, b.out, b.batch) {
+			return context.Cause(b.h.ctx)
+		}
+		if err := b.h.turn(); err != nil {
+			return err
+		}
+		b.waiting = false
+	}
+	b.batch, b.size = nil, 0
 	return nil
+}
+
+// end gives the turn back.
+func (b *batcher) end() {
+	if !b.waiting {
+		b.h.rest()
+	}
 }
 
 // send sends unless the search ends, and ends it if nobody takes for long.
@@ -364,55 +389,4 @@ func send[T any](h *hunt, to chan<- T, v T) bool {
 	case <-h.ctx.Done():
 	}
 	return false
-}
-
-// searchSQL returns the statement for one part, and its values after the first two, which are the ids at its ends.
-func searchSQL(q query.Query, order Order) (string, []any) {
-	where, args := q.SQL()
-	sql := "SELECT " + entryColumns + " FROM entries WHERE id BETWEEN ? AND ?"
-	if column := order.column(); column != "" {
-		sql += " AND " + column + " BETWEEN ? AND ?"
-	}
-	return sql + " AND " + where, args
-}
-
-// find calls f for what the query finds among some ids, by id.
-func (w *sweep) find(ctx context.Context, c *sweeper, lo, hi int64, f func(Found) error) error {
-	return w.rows(ctx, c, []any{lo, hi}, func(e *index.Entry) error {
-		folder, err := c.folder(e.Parent)
-		if err != nil {
-			return err
-		}
-		if path := joinPath(folder, e.Name); w.matchPath(path) {
-			return f(Found{Entry: *e, Path: path, In: w.at})
-		}
-		return nil
-	})
-}
-
-// rows calls f for the rows that the statement yields for these first values, and that the query finds as far as it says
-// nothing of paths.
-func (w *sweep) rows(ctx context.Context, c *sweeper, first []any, f func(*index.Entry) error) error {
-	args := make([]driver.Value, 0, len(first)+len(w.args))
-	for _, list := range [...][]any{first, w.args} {
-		for _, v := range list {
-			args = append(args, v)
-		}
-	}
-	for row, err := range c.query(ctx, w.sql, args...) {
-		if err != nil {
-			return err
-		}
-		var e index.Entry
-		if err := scanEntry(row, &e); err != nil {
-			return err
-		}
-		if !w.query.Match(&e) {
-			continue
-		}
-		if err := f(&e); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -73,7 +73,7 @@ func BenchmarkSearch(b *testing.B) {
 		{name: "exact", text: "QZvvxk"},
 		{name: "glob", text: "*ba[2-3]*.txt"},
 		{name: "path", text: "12?-*/ba2"},
-		{name: "small folder", text: "path:/srv/000-*/001-*"},
+		{name: "small folder", text: "path:/docs/000-*/001-*/002-*/003-*"},
 		{name: "kind and size", text: "kind:image size:>1G"},
 		{name: "first 100", text: "type:f", limit: 100},
 		{name: "largest 100", text: "type:f", order: Order{BySize, true}, limit: 100},

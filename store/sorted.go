@@ -224,8 +224,8 @@ func (h *hunt) fill(top *first, sweeps []rankedSweep) error {
 		if w.found != nil {
 			continue
 		}
-		for lo, hi := range w.parts(0) {
-			work <- func() { h.rank(top, &w, lo, hi) }
+		for sp := range w.spans(0) {
+			work <- func() { h.rank(top, &w, sp) }
 		}
 	}
 	close(work)
@@ -245,7 +245,7 @@ func (h *hunt) fill(top *first, sweeps []rankedSweep) error {
 }
 
 // rank looks through one part.
-func (h *hunt) rank(top *first, w *rankedSweep, lo, hi int64) {
+func (h *hunt) rank(top *first, w *rankedSweep, sp span) {
 	if w.broken.Load() {
 		return
 	}
@@ -255,7 +255,7 @@ func (h *hunt) rank(top *first, w *rankedSweep, lo, hi int64) {
 		return
 	}
 	defer h.rest()
-	err := w.rows(h.ctx, c, append([]any{lo, hi}, top.between()...), func(e *index.Entry) error {
+	err := w.scan(h.ctx, c, sp, top.between(), func(e *index.Entry) error {
 		if w.query.UsesPath() {
 			folder, err := c.folder(e.Parent)
 			if err != nil {

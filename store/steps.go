@@ -4,16 +4,17 @@ import "time"
 
 // limits bound what is kept in one transaction or in memory. Tests make them small.
 type limits struct {
-	chunkRows    int // rows of a commit's chunk
-	stageRows    int // rows of a full transfer between two commits to staging
-	deltaRows    int // rows and runs of a delta that is kept in memory; a larger one goes to staging
-	besideLeaves int // dirty leaves from which on a second connection helps to hash them
+	chunkRows    int   // rows of a commit's chunk
+	stageRows    int   // rows of a full transfer between two commits to staging
+	deltaRows    int   // rows and runs of a delta that is kept in memory; a larger one goes to staging
+	besideLeaves int   // dirty leaves from which on a second connection helps to hash them
+	checkpoint   int64 // bytes of a download after which it is made durable
 
 	// Zero stands for the usual.
-	searchers int   // parts of a search that are read at once
-	searchIDs int64 // rows of such a part, about
-	sortPage  int   // entries that a sorted search passes on at a time
-	stall     time.Duration
+	searchers  int   // parts of a search that are read at once
+	searchRows int64 // rows of such a part, about
+	sortPage   int   // entries that a sorted search passes on at a time
+	stall      time.Duration
 
 	minDead, maxDead int64 // dead runs that a location may keep
 }

@@ -68,6 +68,7 @@ type Store struct {
 	filled map[index.Location]bool // locations with an open intake
 
 	published map[index.Location]index.Hash // the last state that Publish made durable
+	onDamage  func(index.Location, error)   // see OnDamage; nil = nobody
 	snaps     snapshots
 }
 
@@ -79,7 +80,7 @@ func makeStore(dir string) *Store {
 	return &Store{
 		dir: dir, locs: map[index.Location]*location{}, filled: map[index.Location]bool{},
 		published: map[index.Location]index.Hash{}, cpu: make(chan struct{}, runtime.GOMAXPROCS(0)), cache: newCache(dir),
-		limits: limits{chunkRows: chunkRows, stageRows: stageRows, deltaRows: deltaInMemory, besideLeaves: besideLeaves, minDead: minDeadRuns, maxDead: maxDeadRuns},
+		limits: limits{chunkRows: chunkRows, stageRows: stageRows, deltaRows: deltaInMemory, besideLeaves: besideLeaves, checkpoint: checkpointBytes, minDead: minDeadRuns, maxDead: maxDeadRuns},
 	}
 }
 
@@ -210,10 +211,10 @@ func (s *Store) LocationFile(ctx context.Context, l index.Location) (string, err
 	return s.locationPath(l, gen), nil
 }
 
-// deleteLeftovers removes files of locations that node.db doesn't name, and snapshots. The rest of staging stays: it is
-// resume state.
+// deleteLeftovers removes files of locations that node.db doesn't name, snapshots, and downloads that can't be taken up.
+// The rest of staging stays: it is resume state.
 func (s *Store) deleteLeftovers() error {
-	if err := s.deleteSnapshots(); err != nil {
+	if err := errors.Join(s.deleteSnapshots(), s.deleteDownloads()); err != nil {
 		return err
 	}
 	gens, err := s.node.generations(context.Background())

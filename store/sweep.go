@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/peerdex/peerdex/index"
@@ -15,16 +15,17 @@ import (
 )
 
 const (
-	// maxSweepers bounds the connections of one location's file that searches use, beside those of other readers.
-	maxSweepers = 8
-	// sweepCache is their page cache in KiB. A search reads a file once, so that more does not help.
-	sweepCache = "1024"
 	// agreeTries is how often the connections of a sweep are begun anew until they see one state.
 	agreeTries = 8
-	// pathCache bounds what a sweeper remembers of the paths of folders, in bytes.
-	pathCache = 1 << 20
-	// searchIDs is how many rows one part of a search has, about.
-	searchIDs = 8192
+	// minParts is how many parts a location has for each worker, with minRows to maxRows rows in each: to begin one costs
+	// as much as to look at a thousand rows.
+	minParts = 8
+	minRows  = 8192
+	maxRows  = 65536
+	// maxNamed is how many ids a search notes while it looks at names alone; if there are more, the rows are read instead.
+	// They make parts of namedRows.
+	maxNamed  = 4096
+	namedRows = 256
 	// walkRows is how many rows a search looks at before it gives up to follow the folders that a path names, and
 	// answerBytes how long the paths may be, in all, that it holds at once.
 	walkRows    = 20_000
@@ -45,98 +46,17 @@ type Found struct {
 	In    *State // shared by all that one search found in a location
 }
 
-// pool keeps the connections of one file that searches use.
-type pool struct {
-	slots chan struct{} // one token a connection in use
-	mu    sync.Mutex
-	idle  []*conn
-}
-
-func newPool() *pool { return &pool{slots: make(chan struct{}, maxSweepers)} }
-
-// take returns a connection, and waits for one if it is to. Without waiting it may return nil.
-func (p *pool) take(ctx context.Context, path string, wait bool) (*conn, error) {
-	select {
-	case p.slots <- struct{}{}:
-	default:
-		if !wait {
-			return nil, nil
-		}
-		select {
-		case p.slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	p.mu.Lock()
-	var c *conn
-	if n := len(p.idle); n > 0 {
-		c, p.idle = p.idle[n-1], p.idle[:n-1]
-	}
-	p.mu.Unlock()
-	if c != nil {
-		return c, nil
-	}
-	c, err := openSweeper(path)
-	if err != nil {
-		<-p.slots
-	}
-	return c, err
-}
-
-func openSweeper(path string) (*conn, error) {
-	if !exists(path) {
-		return nil, ErrNotFound
-	}
-	c, err := openConn(path, accessRead)
-	if err != nil {
-		return nil, err
-	}
-	err = c.expect(locationAppID, locationVersion)
-	if err == nil {
-		err = c.script("PRAGMA cache_size=-" + sweepCache)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), c.close())
-	}
-	return c, nil
-}
-
-func (p *pool) put(c *conn) {
-	p.mu.Lock()
-	p.idle = append(p.idle, c)
-	p.mu.Unlock()
-	<-p.slots
-}
-
-func (p *pool) close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var errs []error
-	for _, c := range p.idle {
-		errs = append(errs, c.close())
-	}
-	p.idle = nil
-	return errors.Join(errs...)
-}
-
-// sweeper is a connection of a sweep.
-type sweeper struct {
-	*conn
-	base  string           // path of the root
-	paths map[int64]string // of folders met, by id
-	size  int              // of paths, in bytes
-}
-
 // sweep is one location under search. All its connections see one state. It is closed when the last user is done.
 type sweep struct {
 	at      *State
 	base    string // path of the root
 	slashed string // base with slashes only, for conditions on paths
 	query   query.Query
-	sql     string
-	args    []any
-	ids     int64 // of each part
+
+	sql, namesSQL string  // of a part, and of names in a part
+	args          []any   // their values, after the first
+	rows, ids     int64   // of each part; so many ids have so many rows, on average
+	named         []int64 // the ids whose names the query's filter lets through; nil = not known
 
 	h       *location
 	release func()
@@ -162,16 +82,23 @@ func (s *Store) openSweep(ctx context.Context, l index.Location, q query.Query, 
 	}
 	head := &w.at.Head
 	w.base = w.at.Record.Base()
-	// As many ids as have that many rows, on average.
-	w.ids = cmp.Or(s.limits.searchIDs, searchIDs) * max(1, head.NextID/max(1, head.Count))
+	w.rows = cmp.Or(s.limits.searchRows, min(max(head.Count/int64(minParts*n), minRows), maxRows))
+	if order.By != ByLocation { // each part learns from those before what it need not look for
+		w.rows = min(w.rows, minRows)
+	}
+	w.ids = w.rows * max(1, head.NextID/max(1, head.Count))
 	if w.slashed = w.base; w.at.Record.Platform == "windows" {
 		w.slashed = strings.ReplaceAll(w.base, `\`, "/")
 	}
 	for _, c := range w.all {
-		c.base = w.base
+		if c.base = w.base; c.head != *head {
+			clear(c.paths)
+			c.head, c.size = *head, 0
+		}
 		w.free <- c
 	}
-	w.sql, w.args = searchSQL(q, order)
+	where, args := q.SQL()
+	w.sql, w.namesSQL, w.args = searchSQL(where, order), byNameSQL(where), args
 	return w, nil
 }
 
@@ -185,7 +112,7 @@ func (w *sweep) begin(ctx context.Context, n int) error {
 		if err != nil {
 			return err
 		}
-		w.all = append(w.all, &sweeper{conn: c, paths: map[int64]string{}})
+		w.all = append(w.all, c)
 	}
 	for try := 0; ; try++ {
 		same, err := w.agree()
@@ -224,7 +151,7 @@ func (w *sweep) agree() (int, error) {
 		if i == 0 {
 			w.at.Head, w.at.Record = m.head, index.Record{}
 			if err := w.at.Record.UnmarshalBinary(m.record); err != nil {
-				return 0, err
+				return 0, fmt.Errorf("record: %w (%w)", ErrCorrupt, err)
 			}
 		}
 		if m.head == w.at.Head {
@@ -238,12 +165,7 @@ func (w *sweep) agree() (int, error) {
 // drop gives connections back.
 func (w *sweep) drop(cs []*sweeper) {
 	for _, c := range cs {
-		if errors.Join(c.forget(w.sql), c.rollback()) != nil { // of no more use; it only read
-			_ = c.close()
-			<-w.h.sweepers.slots
-			continue
-		}
-		w.h.sweepers.put(c.conn)
+		w.h.sweepers.put(c, errors.Join(c.forget(w.sql), c.forget(w.namesSQL), c.rollback()) == nil)
 	}
 }
 
@@ -255,76 +177,30 @@ func (w *sweep) done() {
 	}
 }
 
-// parts yields the ids of the location but the root, above after, in parts.
-func (w *sweep) parts(after int64) func(func(lo, hi int64) bool) {
-	return func(yield func(lo, hi int64) bool) {
+// span is a part of a location: the ids from lo to hi, or those listed, in order.
+type span struct {
+	lo, hi int64
+	ids    []int64
+}
+
+// spans cuts the location in parts, without the root, above an id.
+func (w *sweep) spans(after int64) iter.Seq[span] {
+	return func(yield func(span) bool) {
+		if w.named != nil {
+			at, _ := slices.BinarySearch(w.named, after+1)
+			for ids := range slices.Chunk(w.named[at:], namedRows) {
+				if !yield(span{ids: ids}) {
+					return
+				}
+			}
+			return
+		}
 		for lo := max(after, index.RootID) + 1; lo < w.at.Head.NextID; lo += w.ids {
-			if !yield(lo, min(lo+w.ids, w.at.Head.NextID)-1) {
+			if !yield(span{lo: lo, hi: min(lo+w.ids, w.at.Head.NextID) - 1}) {
 				return
 			}
 		}
 	}
-}
-
-// forget closes a prepared statement: those of searches are of too many forms to keep them.
-func (c *conn) forget(sql string) error {
-	st, ok := c.stmts[sql]
-	if !ok {
-		return nil
-	}
-	delete(c.stmts, sql)
-	return dbError(st.Close())
-}
-
-// folder returns the path of a folder.
-func (c *sweeper) folder(id int64) (string, error) {
-	var ids []int64
-	var names []string
-	at, path := id, c.base
-	for at != index.RootID {
-		if known, ok := c.paths[at]; ok {
-			path = known
-			break
-		}
-		if len(ids) > index.MaxDepth {
-			return "", fmt.Errorf("folder %d: deeper than %d folders: %w", id, index.MaxDepth, ErrCorrupt)
-		}
-		row, err := c.one("SELECT parent, name FROM entries WHERE id = ?", at)
-		if errors.Is(err, ErrNotFound) {
-			err = ErrCorrupt
-		}
-		if err != nil {
-			return "", fmt.Errorf("folder %d above %d: %w", at, id, err)
-		}
-		name, _ := row[1].(string)
-		ids, names = append(ids, at), append(names, name)
-		at, _ = row[0].(int64)
-	}
-	if len(ids) == 0 {
-		return path, nil
-	}
-	b := []byte(path)
-	ends := make([]int, len(ids))
-	for i := len(ids) - 1; i >= 0; i-- {
-		b = appendName(b, names[i])
-		ends[i] = len(b)
-	}
-	path = string(b)
-	if c.size += len(path); c.size > pathCache {
-		clear(c.paths)
-		c.size = len(path)
-	}
-	for i, end := range ends { // all share the memory of the longest
-		c.paths[ids[i]] = path[:end]
-	}
-	return path, nil
-}
-
-func appendName(path []byte, name string) []byte {
-	if n := len(path); n == 0 || path[n-1] != '/' {
-		path = append(path, '/')
-	}
-	return append(path, name...)
 }
 
 func joinPath(folder, name string) string {

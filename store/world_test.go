@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 }
 
 // smallLimits bring chunks, staging and large deltas about with few rows.
-var smallLimits = limits{chunkRows: 16, stageRows: 16, deltaRows: 10, besideLeaves: 2, minDead: 4, maxDead: 8}
+var smallLimits = limits{chunkRows: 16, stageRows: 16, deltaRows: 10, besideLeaves: 2, checkpoint: 8192, minDead: 4, maxDead: 8}
 
 // world is an owner and a replica of its location in one folder, and a log of every state that the owner committed.
 // The log lies elsewhere, so that no fault of the stores' disk reaches it.
@@ -236,6 +236,25 @@ func (w *world) pull(mode func(context.Context, *Store, index.Location, index.Ep
 	return err
 }
 
+// reconcile does what pull does, by the hash tree. Without a replica there is nothing to compare.
+func (w *world) reconcile() error {
+	ctx := context.Background()
+	if _, err := w.replica.Held(ctx, w.l); absent(err) {
+		return nil
+	}
+	if _, err := reconcile(ctx, w.owner, w.replica, w.l); errors.Is(err, index.ErrBelowHorizon) {
+		return w.pull(full, 30)
+	} else if err != nil {
+		return err
+	}
+	held, err := w.replica.Held(ctx, w.l)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w.out, "replica %d %d %d\n", held.Head.Epoch.Counter, held.Head.Epoch.Random, held.Head.Seq)
+	return err
+}
+
 func full(ctx context.Context, s *Store, l index.Location, e index.Epoch) (*Intake, error) {
 	return s.Intake(ctx, l, e, index.ModeFull)
 }
@@ -243,10 +262,16 @@ func full(ctx context.Context, s *Store, l index.Location, e index.Epoch) (*Inta
 // prune forgets old dead runs of the owner or of the replica.
 func (w *world) prune(s *Store) error {
 	_, err := s.Prune(context.Background(), w.l)
-	if errors.Is(err, ErrNotFound) { // no replica now
+	if absent(err) {
 		return nil
 	}
 	return err
+}
+
+// absent reports whether there is no replica now, or only one that is set aside.
+func absent(err error) bool {
+	_, aside := errors.AsType[*QuarantineError](err)
+	return aside || errors.Is(err, ErrNotFound)
 }
 
 func (w *world) drop() error {
@@ -256,6 +281,20 @@ func (w *world) drop() error {
 	err := w.replica.Drop(context.Background(), w.l)
 	if errors.Is(err, ErrNotFound) {
 		return nil
+	}
+	return err
+}
+
+// quarantine sets the replica's file aside, as if it had been found damaged.
+func (w *world) quarantine() error {
+	if _, err := fmt.Fprintln(w.out, "dropping"); err != nil {
+		return err
+	}
+	files, err := w.replica.Files(context.Background())
+	for _, f := range files {
+		if _, qerr := w.replica.Quarantine(context.Background(), f.Location, f.Generation, "a test"); qerr != nil {
+			err = errors.Join(err, qerr)
+		}
 	}
 	return err
 }
@@ -306,7 +345,12 @@ func (k *known) read(lines io.Reader) error {
 // than it was, as after a power cut.
 func (w *world) verify(k *known, mayFall bool) error {
 	ctx := context.Background()
-	if err := errors.Join(w.owner.Check(ctx), w.replica.Check(ctx)); err != nil {
+	err := w.replica.Check(ctx)
+	_, aside := errors.AsType[*QuarantineError](err)
+	if aside && k.replica == 0 {
+		err = nil
+	}
+	if err := errors.Join(w.owner.Check(ctx), err); err != nil {
 		return fmt.Errorf("violation: check: %w", err)
 	}
 	st, err := readState(w.owner, w.l)
@@ -322,7 +366,7 @@ func (w *world) verify(k *known, mayFall bool) error {
 	if err := w.record(); err != nil {
 		return err
 	}
-	if err := w.verifySeqs(); err != nil {
+	if err := w.verifySeqs(); err != nil || aside {
 		return err
 	}
 	rep, err := readState(w.replica, w.l)
@@ -457,12 +501,13 @@ func (w *world) verifyFinished() error {
 // interrupted run left, and ends in the same rows.
 func (w *world) script() error {
 	first := make([]index.Change, 0, 40)
-	var edits, dels []index.Change
+	var edits, dels, more []index.Change
 	for i := range 30 {
 		path := fmt.Sprintf("d%d/f%02d", i%4, i)
 		first = append(first, put(path, 1))
 		if i%4 == 1 || i%4 == 2 {
 			edits = append(edits, put(path, 3))
+			more = append(more, put(path, 5))
 		}
 	}
 	first = append(first, put("gone", 1))
@@ -478,8 +523,14 @@ func (w *world) script() error {
 		func() error { return w.amend() },
 		func() error { return w.pull(full, 100) },
 		w.forgetful,
+		func() error { return w.commit(put("d1/f05", 4), put("new/y", 1), del("d2/f06")) },
+		func() error { return w.reconcile() },
+		func() error { return w.commit(append(more, put("new/z", 1), del("d2"))...) },
+		func() error { return w.reconcile() },
 		func() error { return w.second() },
 		func() error { return w.drop() },
+		func() error { return w.pull(intake, 100) },
+		func() error { return w.quarantine() },
 		func() error { return w.pull(intake, 100) },
 	} {
 		if err := f(); err != nil {
@@ -592,13 +643,19 @@ func (w *world) churn() error {
 		var err error
 		switch rand.IntN(8) {
 		case 0:
-			if err = w.drop(); err == nil {
+			lose := w.drop
+			if rand.IntN(2) == 0 {
+				lose = w.quarantine
+			}
+			if err = lose(); err == nil {
 				err = w.pull(intake, 30)
 			}
 		case 1:
 			err = w.pull(full, 30)
 		case 6:
 			err = errors.Join(w.prune(w.owner), w.prune(w.replica))
+		case 7:
+			err = w.reconcile()
 		case 2, 3, 4, 5:
 			err = w.pull(intake, 1+rand.IntN(30))
 		}

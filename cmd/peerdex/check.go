@@ -19,12 +19,15 @@ func (a *app) checkCommand() *cobra.Command {
 		Long: `Check that what this device holds is whole: its own index and its copies of those
 of other devices. Each file, its counts and its signatures are checked; with
 --deep every entry is read and hashed, and compared with what its owner signed.
-LOCATION is a name, a path or an id, or DEVICE:NAME.
+LOCATION is a name, a path or an id, or DEVICE:NAME. The daemon does the deep check
+of each location once a week, while nothing else goes on.
 
-With --repair damaged copies are deleted, and fetched again from any device that
-has one. A damaged or lost index of this device is taken back from a device that
-is connected and has a copy of it, or begins anew if there is none; either way
-its folder is scanned. It needs the daemon. Exit code 1 says that something is, or was, damaged.`,
+What is damaged is quarantined by the daemon: nothing of it is used any more. A copy
+is fetched again from any device that has one. An index of this device is taken
+back from a device that has a copy of it, or begins anew if nobody can have one;
+either way its folder is scanned. With --repair it begins anew also if such a
+device is away, and the command waits for that; it needs the daemon. Exit code 1
+says that something is, or was, damaged.`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -37,7 +40,7 @@ its folder is scanned. It needs the daemon. Exit code 1 says that something is, 
 		},
 	}
 	c.Flags().BoolVar(&r.Deep, "deep", false, "read and hash every entry")
-	c.Flags().BoolVar(&r.Repair, "repair", false, "fetch damaged copies again; take damaged indexes of this device back, or begin them anew")
+	c.Flags().BoolVar(&r.Repair, "repair", false, "take damaged indexes of this device back, or begin them anew, and wait")
 	return c
 }
 
@@ -83,12 +86,16 @@ func (a *app) printChecks(results []api.CheckResult) {
 		switch {
 		case results[i].Repaired:
 			outcome = "was damaged"
+		case l.State == api.StateQuarantined:
+			outcome = a.paint(red, l.State, a.outTTY)
 		case !results[i].OK:
 			outcome = a.paint(red, "damaged", a.outTTY)
 		}
-		rows = append(rows, table.Row{quote(l.Device), quote(l.Name), number(l.Entries), outcome, took(results[i].Duration)})
+		rows = append(rows, table.Row{
+			quote(l.Device), quote(l.Name), number(l.Entries), outcome, took(results[i].Duration), asOf(l.Checked, a.now()),
+		})
 	}
-	a.say("%s", renderTable(table.Row{"device", "location", "entries", "state", "took"}, rows, 3, 5))
+	a.say("%s", renderTable(table.Row{"device", "location", "entries", "state", "took", "read through"}, rows, 3, 5))
 	for i := range results {
 		if results[i].OK {
 			continue

@@ -22,8 +22,11 @@ type fileConfig struct {
 	Listen    []string `toml:"listen"`     // multiaddrs; none = chosen by reach
 	Peers     []string `toml:"peers"`      // addresses that are always tried: /ip4/../tcp/../p2p/..
 	ScanEvery duration `toml:"scan_every"` // "30m"; none = one hour
-	Metered   bool     `toml:"metered"`    // the network is paid for by what it carries
-	MDNS      struct {
+
+	CheckEvery duration `toml:"check_every"` // "72h"; none = one week
+	Metered    bool     `toml:"metered"`     // the network is paid for by what it carries
+
+	MDNS struct {
 		Enabled    *bool    `toml:"enabled"`    // none = true
 		Interfaces []string `toml:"interfaces"` // names; none = all
 	} `toml:"mdns"`
@@ -50,6 +53,7 @@ type settings struct {
 	listen         []string
 	peers          []string
 	scanEvery      time.Duration
+	checkEvery     time.Duration
 	metered        bool
 	mdns           bool
 	mdnsInterfaces []string
@@ -83,7 +87,8 @@ func (a *app) settings(f daemonFlags) (settings, error) {
 		return settings{}, err
 	}
 	s := settings{
-		paths: p, name: c.Name, reach: c.Reach, listen: c.Listen, scanEvery: c.ScanEvery.Duration, metered: c.Metered,
+		paths: p, name: c.Name, reach: c.Reach, listen: c.Listen, scanEvery: c.ScanEvery.Duration,
+		checkEvery: c.CheckEvery.Duration, metered: c.Metered,
 		peers: append(slices.Clone(c.Peers), f.peers...), mdns: c.MDNS.Enabled == nil || *c.MDNS.Enabled, mdnsInterfaces: c.MDNS.Interfaces,
 	}
 	for _, reach := range []string{a.getenv("PEERDEX_REACH"), f.reach} {
@@ -129,7 +134,7 @@ func readConfig(path string) (fileConfig, error) {
 	if unknown := md.Undecoded(); len(unknown) > 0 {
 		return c, &api.Error{
 			Code: api.CodeUsage, Title: fmt.Sprintf("%s, line %d: unknown key %s", path, keyLine(b, unknown[0]), quote(unknown[0].String())),
-			Detail: "known are name, reach, listen, peers, scan_every, metered, and enabled and interfaces below [mdns]", Hint: "edit " + path,
+			Detail: "known are name, reach, listen, peers, scan_every, check_every, metered, and enabled and interfaces below [mdns]", Hint: "edit " + path,
 		}
 	}
 	return c, nil

@@ -18,6 +18,7 @@ reach = "loopback"
 listen = ["/ip4/127.0.0.1/tcp/4001"]
 peers = ["/dns4/a/tcp/1/p2p/x"]
 scan_every = "1h30m"
+check_every = "72h"
 
 [mdns]
 enabled = false
@@ -43,13 +44,13 @@ func TestSettings(t *testing.T) {
 		{"defaults", "", nil, daemonFlags{}, settings{reach: "lan", mdns: true}},
 		{"file", fullConfig, nil, daemonFlags{}, settings{
 			name: "nas", reach: "loopback", listen: []string{"/ip4/127.0.0.1/tcp/4001"}, peers: []string{"/dns4/a/tcp/1/p2p/x"},
-			scanEvery: 90 * time.Minute, mdnsInterfaces: []string{"eth0"},
+			scanEvery: 90 * time.Minute, checkEvery: 72 * time.Hour, mdnsInterfaces: []string{"eth0"},
 		}},
 		{"environment before file", "reach = \"lan\"", map[string]string{"PEERDEX_REACH": "loopback"}, daemonFlags{}, settings{reach: "loopback", mdns: true}},
 		{"flags before environment", fullConfig, map[string]string{"PEERDEX_REACH": "loopback"},
 			daemonFlags{name: "box", reach: "lan", listen: []string{"/l"}, peers: []string{"/p"}}, settings{
 				name: "box", reach: "lan", listen: []string{"/l"}, peers: []string{"/dns4/a/tcp/1/p2p/x", "/p"},
-				scanEvery: 90 * time.Minute, mdnsInterfaces: []string{"eth0"},
+				scanEvery: 90 * time.Minute, checkEvery: 72 * time.Hour, mdnsInterfaces: []string{"eth0"},
 			}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -75,14 +75,21 @@ func (b *bars) draw(key barKey, p *api.Progress) {
 			return
 		}
 		t = &progress.Tracker{Message: barTitle(p), AutoStopDisabled: true, Units: progress.Units{Formatter: number}}
+		if inBytes(p) {
+			t.Units.Formatter = size
+		}
 		b.trackers[key] = t
 		b.begin()
 		b.writer.AppendTracker(t)
 	}
-	if p.TotalEntries > 0 {
-		t.UpdateTotal(max(p.TotalEntries, p.DoneEntries))
+	done, total := p.DoneEntries, p.TotalEntries
+	if inBytes(p) {
+		done, total = p.DoneBytes, p.TotalBytes
 	}
-	t.SetValue(p.DoneEntries)
+	if total > 0 {
+		t.UpdateTotal(max(total, done))
+	}
+	t.SetValue(done)
 	if p.Finished {
 		t.SetValue(max(t.Value(), t.Total))
 	}
@@ -142,6 +149,8 @@ func barTitle(p *api.Progress) string {
 	switch p.Phase {
 	case api.PhaseScan:
 		return "Scanning " + quote(p.Name)
+	case api.PhaseProve:
+		return "Proving " + quote(p.Device) + ": " + quote(p.Name)
 	case phaseExport:
 		return "Exporting " + quote(p.Device) + ": " + quote(p.Name)
 	case api.PhaseImport:
@@ -152,8 +161,16 @@ func barTitle(p *api.Progress) string {
 	return "Receiving " + quote(p.Device) + ": " + quote(p.Name)
 }
 
-// doneOf says how far something is, in entries.
+// inBytes reports whether bytes tell how far something is: as long as a snapshot comes, none of its entries is there.
+func inBytes(p *api.Progress) bool {
+	return p.Phase == api.PhaseFetch && (p.Strategy == api.StrategyCompact || p.Strategy == api.StrategyNative)
+}
+
+// doneOf says how far something is, in entries if it can.
 func doneOf(p *api.Progress) string {
+	if inBytes(p) && p.TotalBytes > 0 {
+		return size(p.DoneBytes) + " of " + size(p.TotalBytes)
+	}
 	if p.TotalEntries > 0 {
 		return number(p.DoneEntries) + " of " + count(p.TotalEntries, "entry")
 	}

@@ -97,7 +97,8 @@ type readyData struct {
 func nodeConfig(s settings, log *slog.Logger) node.Config {
 	return node.Config{
 		Dir: s.paths.Data, DeviceName: s.name, Reach: s.reach, Listen: s.listen, Peers: s.peers,
-		NoMDNS: !s.mdns, MDNSInterfaces: s.mdnsInterfaces, ScanEvery: s.scanEvery, Metered: s.metered, Logger: log, Version: buildVersion(),
+		NoMDNS: !s.mdns, MDNSInterfaces: s.mdnsInterfaces, ScanEvery: s.scanEvery, CheckEvery: s.checkEvery, Metered: s.metered,
+		Logger: log, Version: buildVersion(),
 	}
 }
 

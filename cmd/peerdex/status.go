@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
@@ -59,6 +60,9 @@ func (a *app) printStatus(st *api.Status) {
 		}
 		a.say("traffic %s in, %s out", size(st.Traffic.BytesIn), size(st.Traffic.BytesOut))
 	}
+	if line := a.checkedLine(st.Locations); line != "" {
+		a.say("checked %s", line)
+	}
 	notes := statusNotes(st, a.flags.verbose)
 	if len(notes) == 0 {
 		a.say("health  all is well")
@@ -66,6 +70,31 @@ func (a *app) printStatus(st *api.Status) {
 	for _, n := range notes {
 		a.say("health  %s", n)
 	}
+}
+
+// checkedLine says of how many files all was read and found good, and when last; "" if this device holds none.
+func (a *app) checkedLine(locations []api.Location) string {
+	var held, good int64
+	var last time.Time
+	for i := range locations {
+		l := &locations[i]
+		if l.Seq == 0 && l.State != api.StateQuarantined && l.State != api.StateLost {
+			continue // nothing received yet
+		}
+		if held++; l.Checked.IsZero() {
+			continue
+		}
+		if good++; l.Checked.After(last) {
+			last = l.Checked
+		}
+	}
+	switch {
+	case held == 0:
+		return ""
+	case good == 0:
+		return "nothing yet; every location is read through once a week (now: peerdex check --deep)"
+	}
+	return fmt.Sprintf("%s of %s and found good, last %s", number(good), count(held, "location"), asOf(last, a.now()))
 }
 
 func daemonLine(st *api.Status) string {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -42,6 +43,7 @@ func (a *app) up(ctx context.Context, f daemonFlags, folders []string) error {
 		return err
 	}
 	first := !isSetUp(s.paths)
+	_, keyErr := os.Stat(filepath.Join(s.paths.Data, "identity.key"))
 	c, _, err := dialDaemon(ctx, s.paths)
 	started := false
 	if e := api.AsError(err); e != nil && e.Code == api.CodeNoDaemon {
@@ -58,6 +60,9 @@ func (a *app) up(ctx context.Context, f daemonFlags, folders []string) error {
 	switch {
 	case first && started:
 		a.say("Created device %s (%s) in %s", quote(st.Device.Name), st.Device.Short, s.paths.Data)
+		if keyErr == nil {
+			a.note("note: its key was there already; if it was paired before, pair it again, and its index comes back (peerdex join)")
+		}
 	case started:
 		a.say("Started %s", quote(st.Device.Name))
 	default:

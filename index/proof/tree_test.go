@@ -59,6 +59,8 @@ func TestVectors(t *testing.T) {
 		d = FoldDead(d, r)
 		fmt.Fprintf(&out, "dead %d %d %d chain %s\n", r.Seq, r.Lo, r.Hi, d)
 	}
+	short, e := NewShortener(Salt{1, 2, 3}), row(70)
+	fmt.Fprintf(&out, "short salt %x row %x %x node %s %x\n", Salt{1, 2, 3}, e.AppendRow(nil), short.Row(&e), index.Hash{9}, short.Node(index.Hash{9}))
 	const path = "testdata/vectors.txt"
 	if *update {
 		if err := os.MkdirAll("testdata", 0o755); err != nil {

@@ -68,6 +68,10 @@ const (
 	StateLazy       = "lazy"        // replica: asked for on demand; one from before may be kept
 	StateOff        = "off"         // replica: switched off by policy; one from before may be kept
 	StateLost       = "lost"        // own: its index on this device is gone or damaged; no file in the folder is concerned
+
+	// StateQuarantined says that the file of the location on this device is damaged: nothing of it is used, and it is
+	// replaced as soon as that is possible. Or, with entries, that nobody serves its newest state as its owner signed it.
+	StateQuarantined = "quarantined"
 )
 
 // Location is a folder tree of one device.
@@ -90,6 +94,7 @@ type Location struct {
 	Policy           string           `json:"policy,omitempty"`           // not own: "auto", "full", "lazy" or "off"
 	HeldDeletions    int64            `json:"held_deletions,omitempty"`   // own: entries that wait for a second scan before they are deleted
 	LastScan         time.Time        `json:"last_scan,omitzero"`
+	Checked          time.Time        `json:"checked,omitzero"`             // last time all of its file here was read and found good; zero: not yet
 	LastScanDuration time.Duration    `json:"last_scan_duration,omitempty"` // ns
 }
 
@@ -205,16 +210,16 @@ type ScanResult struct {
 type CheckRequest struct {
 	Location string `json:"location,omitempty"` // name, path or id, or DEVICE:NAME; "" = all
 	Deep     bool   `json:"deep,omitempty"`     // read and hash every row, and compare the indexes with the rows
-	Repair   bool   `json:"repair,omitempty"`   // fetch damaged replicas again; take lost own indexes back, or begin them anew
+	Repair   bool   `json:"repair,omitempty"`   // take damaged or lost own indexes back, or begin them anew, and wait
 }
 
 // CheckResult is what the check of one location found.
 type CheckResult struct {
-	Location Location      `json:"location"` // as far as it can be read
+	Location Location      `json:"location"` // as far as it can be read; of its states only "quarantined" is told
 	OK       bool          `json:"ok"`
 	Problems []string      `json:"problems"` // what is wrong, empty when OK
 	Hint     string        `json:"hint,omitempty"`
-	Repaired bool          `json:"repaired,omitempty"` // replica: deleted, to be fetched again; own: taken back or begun anew, and scanned
+	Repaired bool          `json:"repaired,omitempty"` // own: taken back or begun anew, and scanned
 	Duration time.Duration `json:"duration"`           // ns
 }
 
@@ -247,8 +252,17 @@ type JoinResult struct {
 const (
 	PhaseScan   = "scan"   // walking and committing an own location
 	PhaseFetch  = "fetch"  // receiving rows
+	PhaseProve  = "prove"  // comparing a snapshot with what its owner signed, and putting it in place
 	PhaseApply  = "apply"  // putting what was received in place
 	PhaseImport = "import" // taking a location from an exported file
+)
+
+// Strategies of transfers, as a [Progress] names them.
+const (
+	StrategyBatchFull  = "batch-full"  // all entries in frames of rows
+	StrategyBatchDelta = "batch-delta" // what changed, in frames of rows
+	StrategyCompact    = "compact"     // all entries as a file without indexes
+	StrategyNative     = "native"      // all entries as a file with indexes and hash tree
 )
 
 // Progress is the state of a scan or of a transfer.
@@ -261,7 +275,8 @@ type Progress struct {
 	Provider     string         `json:"provider,omitempty"` // device that serves it
 	DoneEntries  int64          `json:"done_entries"`
 	TotalEntries int64          `json:"total_entries"` // 0 = not known
-	DoneBytes    int64          `json:"done_bytes"`    // on the wire
+	DoneBytes    int64          `json:"done_bytes"`    // on the wire; of a snapshot, which has TotalBytes, of its file
+	TotalBytes   int64          `json:"total_bytes"`   // 0 = not known
 	Finished     bool           `json:"finished,omitempty"`
 	Error        string         `json:"error,omitempty"`
 	Elapsed      time.Duration  `json:"elapsed"` // ns
@@ -269,11 +284,16 @@ type Progress struct {
 
 // Types of an [Event].
 const (
-	EventBulkIndexComplete  = "index.complete"      // data: Location; an own commit of any size ended
-	EventLocationUpdated    = "location.updated"    // data: Location; a replica reached a head, or a state changed
-	EventLocationRemoved    = "location.removed"    // data: Location
-	EventLocationLost       = "location.lost"       // data: Location; the index of an own location is gone or damaged
-	EventLocationTakenBack  = "location.taken_back" // data: Location; an own one's index came back from another device
+	EventBulkIndexComplete = "index.complete"      // data: Location; an own commit of any size ended
+	EventLocationUpdated   = "location.updated"    // data: Location; a replica reached a head, or a state changed
+	EventLocationRemoved   = "location.removed"    // data: Location
+	EventLocationLost      = "location.lost"       // data: Location; the index of an own location is gone or damaged
+	EventLocationTakenBack = "location.taken_back" // data: Location; an own one's index came back from another device
+	EventLocationChecked   = "location.checked"    // data: Location; all of its file was read and found good
+
+	// EventLocationQuarantined says that the file of a location was found damaged. Data: Location.
+	EventLocationQuarantined = "location.quarantined"
+
 	EventScanProgress       = "scan.progress"       // data: Progress, at most 10 a second
 	EventTransferProgress   = "transfer.progress"   // data: Progress, at most 10 a second
 	EventDeviceConnected    = "device.connected"    // data: Device

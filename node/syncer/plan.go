@@ -15,6 +15,9 @@ const (
 	Nothing    Strategy = "nothing"     // there is nothing to do, or nobody to do it with
 	BatchFull  Strategy = "batch-full"  // all rows in id order, then the delta
 	BatchDelta Strategy = "batch-delta" // rows and dead runs above our seq
+	Compact    Strategy = "compact"     // a snapshot of the entries alone, then the delta
+	Native     Strategy = "native"      // a snapshot with indexes, or a compact one where the provider has it sooner; then the delta
+	Reconcile  Strategy = "reconcile"   // what differs, found by the hash tree, then the delta
 	Touch      Strategy = "touch"       // the same state, known true at a later time
 	Drop       Strategy = "drop"        // the owner removed the location
 )
@@ -26,8 +29,29 @@ type Heard struct {
 	Horizon   int64 // lowest seq from which it can serve a delta
 	Held      bool  // it holds a replica at this head, so that it can serve it
 	Reachable bool  // connected at this moment
-	Relayed   bool  // through a relay that is no member
+	Link      Link  // over which it would serve
 }
+
+// Link is what is known of the connection to a device.
+type Link uint8
+
+// The kinds of links.
+const (
+	LinkUnknown Link = iota
+	LinkNear         // the same machine or local network, without a relay between
+	LinkRelayed      // no other way than through a relay that is no member of the library
+)
+
+// Rules say which strategy fills a replica that has nothing to build on. The zero value has the defaults.
+type Rules struct {
+	// Always is one of [BatchFull], [Compact] and [Native], taken whatever the situation; "" = chosen.
+	Always Strategy
+	// SnapshotFrom is the number of entries from which snapshots are taken; 0 = 10,000.
+	SnapshotFrom int64
+}
+
+// defaultSnapshotFrom is where snapshots begin to pay: below, a transfer takes as long as a few round trips.
+const defaultSnapshotFrom = 10_000
 
 // Situation is what is known of one location of another device.
 type Situation struct {
@@ -35,20 +59,29 @@ type Situation struct {
 	Held     *index.SignedHead // what our replica stands at; nil without one
 	Retired  index.RetiredState
 	Frozen   bool
+	Damaged  bool // the file of our replica is, so that nothing of it is used: Held is nil, and it is fetched anew
 	Heard    []Heard
 	Policy   Policy
 	Metered  bool // this device's network is paid for by what it carries
 	// Avoid are providers that lately failed to serve this location; they are taken only if there is no other.
 	Avoid []index.DeviceID
+	// NoSnapshot are providers that failed to serve a snapshot of this location twice; batches are pulled from them.
+	NoSnapshot []index.DeviceID
+	Rules      Rules
+	// Unproved are the heads at which devices served what their owner did not sign; see [Unproved].
+	Unproved []Unproved
+	Apart    bool // too much differs from what the owner has now to compare: as if there were no replica
 }
 
 // Plan is what to do about a location.
 type Plan struct {
 	Strategy Strategy
-	Provider index.DeviceID   // who serves it, for the batch strategies
+	Provider index.DeviceID   // who serves it, if somebody has to
 	Offer    index.SignedHead // the head that the provider said it holds; a transfer may end at a newer one
 	Target   index.SignedHead // the newest head heard
 	Why      string           // in plain words
+	// Quarantined says why nothing newer is fetched until the owner signs a higher head, "" if that is not so.
+	Quarantined string
 }
 
 // Newest returns the newest head heard or held of a location, and false if there is none. Equivocating heads do not
@@ -78,7 +111,7 @@ func Decide(s *Situation) Plan {
 		return Plan{Strategy: Nothing, Why: "no head heard"}
 	case s.Frozen:
 		return Plan{Strategy: Nothing, Target: newest, Why: "frozen: two heads that cannot both be true"}
-	case s.Retired == index.Retired && s.Held != nil:
+	case s.Retired == index.Retired && (s.Held != nil || s.Damaged):
 		return Plan{Strategy: Drop, Target: newest, Why: "removed by its owner"}
 	case s.Retired == index.Retired:
 		return Plan{Strategy: Nothing, Target: newest, Why: "removed by its owner"}
@@ -97,34 +130,100 @@ func Decide(s *Situation) Plan {
 	}
 	from := s.provider()
 	if from == nil {
-		return Plan{Strategy: Nothing, Target: newest, Why: "no device that holds a newer head is connected"}
+		return s.nobody(newest)
 	}
-	p := Plan{Strategy: BatchFull, Provider: from.Device, Offer: from.Head, Target: newest, Why: "no replica of this epoch"}
-	if s.Held != nil && s.Held.Epoch == from.Head.Epoch {
-		if from.Horizon <= s.Held.Seq {
-			p.Strategy, p.Why = BatchDelta, "a replica of the same epoch"
-		} else {
-			p.Why = "the replica is below the horizon of every provider"
+	p := Plan{Provider: from.Device, Offer: from.Head, Target: newest}
+	p.Strategy, p.Why = s.strategy(from)
+	return p
+}
+
+// strategy says how to get what a provider holds.
+func (s *Situation) strategy(from *Heard) (how Strategy, why string) {
+	switch {
+	case s.Damaged:
+		return s.whole(from), "the file of the replica is damaged"
+	case s.Held == nil:
+		return s.whole(from), "no replica"
+	case s.Apart:
+		return s.whole(from), "too much differs to be compared"
+	case s.Held.Epoch != from.Head.Epoch:
+		return Reconcile, "its owner began a new epoch"
+	case from.Horizon > s.Held.Seq:
+		return Reconcile, "the replica is below the horizon of every provider"
+	case s.doubts(from):
+		return Reconcile, "the changes alone did not lead to what its owner signed"
+	}
+	return BatchDelta, "a replica of the same epoch"
+}
+
+// nobody is the plan while no device can serve anything newer.
+func (s *Situation) nobody(newest index.SignedHead) Plan {
+	p := Plan{Strategy: Nothing, Target: newest, Why: "no device that holds a newer head is connected"}
+	if s.Held == nil {
+		p.Why = "no device that holds it is connected"
+	}
+	refused, left := 0, 0
+	for i := range s.Heard {
+		switch h := &s.Heard[i]; {
+		case !s.offers(h):
+		case s.refuses(h):
+			refused++
+		default:
+			left++
 		}
+	}
+	switch {
+	case refused > 0 && left == 0:
+		p.Quarantined = "what is served as its newest state is not what its owner signed; it is fetched again when its owner signs another"
+		p.Why = p.Quarantined
+	case refused > 0:
+		p.Why = "what the devices that are connected serve is not what its owner signed"
 	}
 	return p
 }
 
+// whole chooses how to fetch all rows from a provider.
+func (s *Situation) whole(from *Heard) Strategy {
+	least := s.Rules.SnapshotFrom
+	if least == 0 {
+		least = defaultSnapshotFrom
+	}
+	switch {
+	case s.Rules.Always != "":
+		return s.Rules.Always
+	case from.Head.Count < least || slices.Contains(s.NoSnapshot, from.Device):
+		return BatchFull
+	}
+	return Snapshot(from.Link, from.Device == s.Location.Owner)
+}
+
+// Snapshot chooses the variant. A native snapshot is ready at once and sooner proved, but half again as many bytes: over
+// near links that takes less time than is won. A replica may lack dead runs, and so its native snapshot is worth less.
+func Snapshot(l Link, owner bool) Strategy {
+	if l == LinkNear && owner {
+		return Native
+	}
+	return Compact
+}
+
+// offers reports whether a device holds something newer than we do.
+func (s *Situation) offers(h *Heard) bool {
+	if !h.Held || s.Held == nil {
+		return h.Held
+	}
+	o := index.Compare(&h.Head.Head, &s.Held.Head)
+	return o == index.Newer || o == index.NewEpoch
+}
+
 // provider picks the reachable device with the highest head above ours: one that did not fail lately before one
-// that did, one that can serve a delta before one that can't, and the owner before a relay.
+// that did, one that can serve a delta before one that can't, and the owner before a relay. One that was found to serve
+// what can't be proved is not asked again at the same head.
 func (s *Situation) provider() *Heard {
 	var can []*Heard
 	for i := range s.Heard {
-		h := &s.Heard[i]
-		if !h.Reachable || !h.Held {
-			continue
+		if h := &s.Heard[i]; h.Reachable && s.offers(h) && !s.refuses(h) {
+			can = append(can, h)
 		}
-		if s.Held != nil {
-			if o := index.Compare(&h.Head.Head, &s.Held.Head); o != index.Newer && o != index.NewEpoch {
-				continue
-			}
-		}
-		can = append(can, h)
 	}
 	if len(can) == 0 {
 		return nil
@@ -149,7 +248,9 @@ func (s *Situation) provider() *Heard {
 	})
 }
 
-func (s *Situation) notAvoided(h *Heard) int { return rank(!slices.Contains(s.Avoid, h.Device)) }
+func (s *Situation) notAvoided(h *Heard) int {
+	return rank(!slices.Contains(s.Avoid, h.Device) && !s.doubts(h))
+}
 
 func (s *Situation) serves(h *Heard) int {
 	return rank(s.Held == nil || s.Held.Epoch != h.Head.Epoch || h.Horizon <= s.Held.Seq)

@@ -70,7 +70,7 @@ func (s *Situation) costly() string {
 	for i := range s.Heard {
 		switch h := &s.Heard[i]; {
 		case !h.Reachable || !h.Held:
-		case !h.Relayed:
+		case h.Link != LinkRelayed:
 			return ""
 		default:
 			why = "it would come through a relay of strangers"

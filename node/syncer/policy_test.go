@@ -13,7 +13,11 @@ func TestDecideByPolicy(t *testing.T) {
 		return h
 	}
 	from := func(d index.DeviceID, h index.SignedHead, relayed bool) Heard {
-		return Heard{Device: d, Head: h, Held: true, Reachable: true, Relayed: relayed}
+		out := Heard{Device: d, Head: h, Held: true, Reachable: true, Link: LinkNear}
+		if relayed {
+			out.Link = LinkRelayed
+		}
+		return out
 	}
 	large, small := sized(epoch1, 200_000, LazyEntries), sized(epoch1, 200_000, LazyEntries-1)
 	near, far := from(owner, large, false), from(owner, large, true)
@@ -56,7 +60,7 @@ func TestDecideByPolicy(t *testing.T) {
 		"relayed, a direct one that is away":        {Situation{Heard: []Heard{elsewhere, away}}, OnDemand},
 		"nobody there, and nothing says it is dear": {Situation{Heard: []Heard{away}}, Nothing},
 	} {
-		c.s.Location = loc
+		c.s.Location, c.s.Rules.Always = loc, BatchFull // how to fetch is not decided here
 		if p := Decide(&c.s); p.Strategy != c.want || p.Why == "" || p.Idle() != (c.want == Nothing || c.want == OnDemand) {
 			t.Errorf("%s: %+v, want %s", name, p, c.want)
 		}

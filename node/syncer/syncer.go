@@ -3,7 +3,8 @@
 // failures. It knows neither network nor store: both are functions in [Config].
 //
 // The syncer plans again whenever it is kicked (a head was heard, a device came or went), after each transfer, and
-// when a back-off ends. Nothing is kept between plans but who failed lately: what is true is read anew each time.
+// when a back-off ends. Nothing is kept between plans but who failed lately, and who served what can't be proved
+// ([Unproved]): what is true is read anew each time.
 package syncer
 
 import (
@@ -12,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,7 +43,17 @@ type Syncer struct {
 	done chan outcome
 	busy map[index.Location]index.DeviceID // provider of the running plan
 	bad  map[index.Location]*trouble
+
+	mu       sync.Mutex
+	unproved map[index.Location][]Unproved
 }
+
+// ErrNoSnapshot is what Config.Do returns if a provider failed to serve a snapshot through a fault of its own. After two
+// such failures batches are pulled from it.
+var ErrNoSnapshot = errors.New("no snapshot was served")
+
+// snapshotTries is how often a provider may fail to serve a snapshot.
+const snapshotTries = 2
 
 type outcome struct {
 	loc index.Location
@@ -54,6 +66,7 @@ type trouble struct {
 	fails int
 	next  time.Time
 	avoid map[index.DeviceID]time.Time // until when
+	snaps map[index.DeviceID]int       // snapshots it failed to serve
 }
 
 // New returns a syncer.
@@ -76,6 +89,7 @@ func New(cfg Config) *Syncer {
 	return &Syncer{
 		cfg: cfg, kick: make(chan struct{}, 1), done: make(chan outcome),
 		busy: map[index.Location]index.DeviceID{}, bad: map[index.Location]*trouble{},
+		unproved: map[index.Location][]Unproved{},
 	}
 }
 
@@ -132,14 +146,21 @@ func (s *Syncer) plan(ctx context.Context) time.Time {
 		}
 		return now.Add(s.cfg.RetryMax)
 	}
+	s.forgive(sits)
 	var wake time.Time
 	for i := range sits {
 		sit := &sits[i]
+		sit.Unproved = s.Unproved(sit.Location)
 		if _, running := s.busy[sit.Location]; running {
 			continue
 		}
 		if t := s.bad[sit.Location]; t != nil {
 			sit.Avoid = t.avoided(now)
+			for d, n := range t.snaps {
+				if n >= snapshotTries {
+					sit.NoSnapshot = append(sit.NoSnapshot, d)
+				}
+			}
 			if now.Before(t.next) {
 				if p := Decide(sit); !p.Idle() && (wake.IsZero() || t.next.Before(wake)) {
 					wake = t.next
@@ -190,15 +211,21 @@ func (s *Syncer) finished(ctx context.Context, o outcome) {
 	}
 	t := s.bad[o.loc]
 	if t == nil {
-		t = &trouble{avoid: map[index.DeviceID]time.Time{}}
+		t = &trouble{avoid: map[index.DeviceID]time.Time{}, snaps: map[index.DeviceID]int{}}
 		s.bad[o.loc] = t
 	}
 	wait := min(s.cfg.RetryBase<<min(t.fails, 20), s.cfg.RetryMax)
 	wait += time.Duration(rand.Int64N(int64(wait)/4 + 1)) // so that devices do not knock in step
 	t.fails++
 	t.next = time.Now().Add(wait)
+	if u, ok := errors.AsType[*UnprovedError](o.err); ok && !o.by.IsZero() {
+		s.hold(o.loc, Unproved{Device: o.by, Head: u.Head, Delta: u.Delta})
+	}
 	if !o.by.IsZero() {
 		t.avoid[o.by] = time.Now().Add(max(4*wait, time.Minute))
+		if errors.Is(o.err, ErrNoSnapshot) {
+			t.snaps[o.by]++
+		}
 	}
 	s.cfg.Log.Warn("transfer", "location", o.loc, "provider", o.by, "retry_in", wait, "error", fmt.Sprint(o.err))
 }

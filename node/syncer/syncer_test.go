@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -31,8 +32,8 @@ func TestDecide(t *testing.T) {
 	from := func(d index.DeviceID, h index.SignedHead) Heard {
 		return Heard{Device: d, Head: h, Held: true, Reachable: true}
 	}
-	away := from(owner, head(epoch1, 9))
-	away.Reachable = false
+	gone := func(d index.DeviceID, h index.SignedHead) Heard { return Heard{Device: d, Head: h, Held: true} }
+	away := gone(owner, head(epoch1, 9))
 	notHeld := from(relay, head(epoch1, 9))
 	notHeld.Held = false
 	pruned := from(relay, head(epoch1, 9))
@@ -53,11 +54,21 @@ func TestDecide(t *testing.T) {
 		"held already":                        {Situation{Held: ptr(head(epoch1, 6)), Heard: []Heard{from(owner, head(epoch1, 6))}}, Nothing, index.DeviceID{}},
 		"older than held":                     {Situation{Held: ptr(head(epoch1, 6)), Heard: []Heard{from(relay, head(epoch1, 5))}}, Nothing, index.DeviceID{}},
 		"known true later":                    {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, later)}}, Touch, index.DeviceID{}},
-		"new epoch":                           {Situation{Held: ptr(head(epoch1, 50)), Heard: []Heard{from(owner, head(epoch2, 6))}}, BatchFull, owner},
-		"below the horizon":                   {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{pruned}}, BatchFull, relay},
+		"new epoch":                           {Situation{Held: ptr(head(epoch1, 50)), Heard: []Heard{from(owner, head(epoch2, 6))}}, Reconcile, owner},
+		"new epoch, another provider ahead":   {Situation{Held: ptr(head(epoch1, 50)), Heard: []Heard{from(relay, head(epoch1, 60)), from(owner, head(epoch2, 6))}}, Reconcile, owner},
+		"new epoch, its holder is away":       {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, head(epoch1, 6)), gone(owner, head(epoch2, 6))}}, BatchDelta, relay},
+		"new epoch, too much differs":         {Situation{Apart: true, Held: ptr(head(epoch1, 50)), Heard: []Heard{from(owner, head(epoch2, 6))}}, BatchFull, owner},
+		"below the horizon":                   {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{pruned}}, Reconcile, relay},
+		"below the horizon, too much differs": {Situation{Apart: true, Held: ptr(head(epoch1, 5)), Heard: []Heard{pruned}}, BatchFull, relay},
+		"at the horizon":                      {Situation{Held: ptr(head(epoch1, 6)), Heard: []Heard{pruned}}, BatchDelta, relay},
 		"another provider serves the delta":   {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{pruned, from(owner, head(epoch1, 7))}}, BatchDelta, owner},
 		"a provider that failed comes last":   {Situation{Avoid: []index.DeviceID{owner}, Heard: []Heard{from(owner, head(epoch1, 7)), from(relay, head(epoch1, 6))}}, BatchFull, relay},
 		"a provider that failed, but alone":   {Situation{Avoid: []index.DeviceID{owner}, Heard: []Heard{from(owner, head(epoch1, 7))}}, BatchFull, owner},
+		"mismatch: the next provider":         {Situation{Unproved: []Unproved{{Device: relay, Head: head(epoch1, 8), Delta: true}}, Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, head(epoch1, 8)), from(owner, head(epoch1, 7))}}, BatchDelta, owner},
+		"mismatch: then the tree":             {Situation{Unproved: []Unproved{{Device: relay, Head: head(epoch1, 8), Delta: true}, {Device: owner, Head: head(epoch1, 8), Delta: true}}, Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, head(epoch1, 7)), from(owner, head(epoch1, 7))}}, Reconcile, owner},
+		"mismatch: nobody else is there":      {Situation{Unproved: []Unproved{{Device: relay, Head: head(epoch1, 8), Delta: true}}, Avoid: []index.DeviceID{relay}, Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, head(epoch1, 7)), away}}, Reconcile, relay},
+		"mismatch of a first sync":            {Situation{Unproved: []Unproved{{Device: relay, Head: head(epoch1, 7)}}, Heard: []Heard{from(relay, head(epoch1, 7))}}, Nothing, index.DeviceID{}},
+		"mismatch of a delta, then of a tree": {Situation{Unproved: []Unproved{{Device: relay, Head: head(epoch1, 7)}}, Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, head(epoch1, 7))}}, Nothing, index.DeviceID{}},
 		"frozen":                              {Situation{Frozen: true, Heard: []Heard{from(owner, head(epoch1, 7))}}, Nothing, index.DeviceID{}},
 		"retired, replica held":               {Situation{Retired: index.Retired, Held: ptr(head(epoch1, 5)), Heard: []Heard{notHeld}}, Drop, index.DeviceID{}},
 		"retired, nothing held":               {Situation{Retired: index.Retired, Heard: []Heard{notHeld}}, Nothing, index.DeviceID{}},
@@ -98,6 +109,42 @@ func TestBackOff(t *testing.T) {
 			if got := at[i] - at[i-1]; got < wait || got > wait*5/4 {
 				t.Errorf("wait %d was %v, want %v to %v", i, got, wait, wait*5/4)
 			}
+		}
+	})
+}
+
+// TestMismatch checks what is tried when changes don't lead to what the owner signed: the next provider, then the tree.
+func TestMismatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tried []string
+		ctx, cancel := context.WithCancel(t.Context())
+		held := head(epoch1, 5)
+		s := New(Config{
+			Situations: func(context.Context) ([]Situation, error) {
+				return []Situation{{Location: loc, Held: &held, Heard: []Heard{
+					{Device: relay, Head: head(epoch1, 8), Held: true, Reachable: true},
+					{Device: owner, Head: head(epoch1, 7), Held: true, Reachable: true},
+				}}}, nil
+			},
+			Do: func(_ context.Context, _ Situation, p Plan) error {
+				by := "relay"
+				if p.Provider == owner {
+					by = "owner"
+				}
+				tried = append(tried, string(p.Strategy)+" "+by)
+				if p.Strategy == BatchDelta {
+					return &UnprovedError{Head: p.Offer, Delta: true, Err: errors.New("root")}
+				}
+				held = p.Offer
+				cancel()
+				return nil
+			},
+		})
+		if err := s.Run(ctx); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		if got, want := fmt.Sprint(tried), "[batch-delta relay batch-delta owner reconcile relay]"; got != want {
+			t.Errorf("%s, want %s", got, want)
 		}
 	})
 }

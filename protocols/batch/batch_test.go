@@ -385,8 +385,8 @@ func TestBusy(t *testing.T) {
 		if err := <-pull("another"); err != nil {
 			t.Errorf("after all ended: %v", err)
 		}
-		if err := srv.Close(); err != nil || srv.total != 0 || len(srv.active) != 0 {
-			t.Errorf("%d places still taken, %v", srv.total, err)
+		if err := srv.Close(); err != nil || srv.cfg.Places.Taken() != 0 {
+			t.Errorf("%d places still taken, %v", srv.cfg.Places.Taken(), err)
 		}
 	})
 }

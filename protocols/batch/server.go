@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -37,9 +36,8 @@ type Source interface {
 // ServerConfig configures a [Server]. Zero fields have the defaults said.
 type ServerConfig struct {
 	wire.Config
-	Source     Source
-	MaxStreams int // served at a time, 0 = 8; more are refused as busy
-	MaxPerPeer int // served at a time to one peer, 0 = 2
+	Source Source
+	Places *wire.Places // shared with other bulk protocols, nil = its own; beyond them, pulls are refused as busy
 }
 
 const (
@@ -54,21 +52,14 @@ const (
 type Server struct {
 	cfg   ServerConfig
 	shell *wire.Shell
-
-	mu     sync.Mutex
-	active map[peer.ID]int
-	total  int
 }
 
 // NewServer returns a server; set its Handle as the stream handler of [ID].
 func NewServer(cfg ServerConfig) *Server {
-	if cfg.MaxStreams == 0 {
-		cfg.MaxStreams = 8
+	if cfg.Places == nil {
+		cfg.Places = wire.NewPlaces(0, 0)
 	}
-	if cfg.MaxPerPeer == 0 {
-		cfg.MaxPerPeer = 2
-	}
-	s := &Server{cfg: cfg, active: make(map[peer.ID]int)}
+	s := &Server{cfg: cfg}
 	s.shell = wire.NewShell(wire.Service{Name: "peerdex.batch", Memory: serverMemory}, cfg.Config, s.serve)
 	return s
 }
@@ -98,35 +89,15 @@ func (s *Server) serve(ctx context.Context, c *wire.Conn, from peer.ID) error {
 			return fmt.Errorf("receive request: %w", err)
 		}
 		if !served { // only now: a stream that asks for nothing takes no place
-			if !s.take(from) {
+			if !s.cfg.Places.Take(from) {
 				return wire.Refusal{Err: wire.ErrBusy, RetryAfter: retryAfter}
 			}
-			defer s.release(from)
+			defer s.cfg.Places.Release(from)
 		}
 		if err := s.answer(ctx, c, &req); err != nil {
 			return err
 		}
 		wait = wire.IdleTimeout
-	}
-}
-
-func (s *Server) take(p peer.ID) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.total >= s.cfg.MaxStreams || s.active[p] >= s.cfg.MaxPerPeer {
-		return false
-	}
-	s.total++
-	s.active[p]++
-	return true
-}
-
-func (s *Server) release(p peer.ID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.total--
-	if s.active[p]--; s.active[p] == 0 {
-		delete(s.active, p)
 	}
 }
 

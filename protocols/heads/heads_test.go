@@ -6,10 +6,10 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,8 +27,6 @@ import (
 	"github.com/peerdex/peerdex/protocols/wire/wiretest"
 	"github.com/peerdex/peerdex/test/harness"
 )
-
-var update = flag.Bool("update", false, "write the golden vectors anew")
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
@@ -70,10 +68,12 @@ func diff[T any](want, got T) string {
 type backend struct {
 	records [][]byte
 	heads   []Announced
+	said    []Announced // by the other side, in earlier exchanges
 
 	mu     sync.Mutex
 	merged [][]byte
 	heard  []Announced
+	gone   []index.Location
 	from   []peer.ID
 	calls  []string
 	errs   map[string]error
@@ -92,13 +92,21 @@ func (b *backend) call(name string, from peer.ID) error {
 func (b *backend) Records(context.Context) ([][]byte, error)  { return b.records, b.call("records", "") }
 func (b *backend) Heads(context.Context) ([]Announced, error) { return b.heads, b.call("heads", "") }
 
+func (b *backend) Said(_ context.Context, from peer.ID) ([]Announced, error) {
+	out := slices.Clone(b.said)
+	for i := range out {
+		out[i].Record = nil
+	}
+	return out, b.call("said", from)
+}
+
 func (b *backend) Merge(_ context.Context, from peer.ID, records [][]byte) error {
 	b.merged = records
 	return b.call("merge", from)
 }
 
-func (b *backend) Heard(_ context.Context, from peer.ID, heads []Announced) error {
-	b.heard = heads
+func (b *backend) Heard(_ context.Context, from peer.ID, news []Announced, gone []index.Location) error {
+	b.heard, b.gone = news, gone
 	return b.call("heard", from)
 }
 
@@ -130,7 +138,7 @@ func TestExchange(t *testing.T) {
 	}
 	records := make([][]byte, membership.MaxRecords)
 	for i := range records {
-		records[i] = bytes.Repeat([]byte{byte(i)}, membership.MaxRecordLen)
+		records[i] = append([]byte{byte(i >> 8)}, bytes.Repeat([]byte{byte(i)}, membership.MaxRecordLen-1)...)
 	}
 	for name, c := range map[string]struct{ a, b *backend }{
 		"nothing to say": {&backend{}, &backend{}},
@@ -138,51 +146,128 @@ func TestExchange(t *testing.T) {
 			&backend{records: [][]byte{{1}, {2}}, heads: many[:3]},
 			&backend{records: [][]byte{{1}}, heads: []Announced{announced(t, keyB, 1, 4000)}},
 		},
-		"many":            {&backend{records: records, heads: many}, &backend{records: records, heads: many[:500]}},
+		"many":            {&backend{records: records, heads: many}, &backend{records: records[1:], heads: many[:500]}},
 		"only the client": {&backend{records: [][]byte{{1}}, heads: many[:1]}, &backend{}},
 		"only the server": {&backend{}, &backend{records: [][]byte{{1}}, heads: many[:1]}},
+		"same records":    {&backend{records: [][]byte{{1}, {2}}, heads: many[:1]}, &backend{records: [][]byte{{2}, {1}}, heads: many[:2]}},
 	} {
 		a, b := c.a, c.b
 		res, err, served := exchangeOnce(a, b)
 		if err != nil || served != nil {
 			t.Fatalf("%s: %v, %v", name, err, served)
 		}
+		toA, toB := b.records, a.records
+		callsA, callsB := []string{"records", "heads", "merge", "said", "heard"}, []string{"records", "heads", "said", "merge", "heard"}
+		fromB, fromA := []peer.ID{"server", "server", "server"}, []peer.ID{"client", "client", "client"}
+		if len(a.merged) == 0 && len(b.merged) == 0 {
+			toA, toB = nil, nil
+			callsA, callsB = slices.Delete(callsA, 2, 3), slices.Delete(callsB, 3, 4)
+			fromB, fromA = fromB[1:], fromA[1:]
+		}
 		for what, d := range map[string]string{
-			"records of b": diff(b.records, a.merged), "records of a": diff(a.records, b.merged),
+			"records of b": diff(toA, a.merged), "records of a": diff(toB, b.merged),
 			"heads of b": diff(b.heads, a.heard), "heads of a": diff(a.heads, b.heard),
-			"calls of a": diff([]string{"records", "merge", "heads", "heard"}, a.calls),
-			"calls of b": diff([]string{"merge", "records", "heard", "heads"}, b.calls),
-			"from b":     diff([]peer.ID{"server", "server"}, a.from),
-			"from a":     diff([]peer.ID{"client", "client"}, b.from),
+			"calls of a": diff(callsA, a.calls), "calls of b": diff(callsB, b.calls),
+			"from b": diff(fromB, a.from), "from a": diff(fromA, b.from),
 		} {
 			if d != "" {
 				t.Errorf("%s: %s: %s", name, what, d)
 			}
 		}
-		want := Result{Hello: res.Hello, Records: len(b.records), Heads: len(b.heads), Sent: len(a.heads), Complete: true}
+		want := Result{Hello: res.Hello, Records: len(toA), Heads: len(b.heads), Sent: len(a.heads), Complete: true}
 		if res != want {
 			t.Errorf("%s: %+v, want %+v", name, res, want)
 		}
 	}
 }
 
+// TestOnlyDifferencesAreTold has the other side remember some of what was said before.
+func TestOnlyDifferencesAreTold(t *testing.T) {
+	t.Parallel()
+	key := testKey("a")
+	now := make([]Announced, 50)
+	for i := range now {
+		now[i] = announced(t, key, i, 10)
+	}
+	changed := slices.Clone(now)
+	changed[3].Horizon++
+	changed[4].Held = !changed[4].Held
+	changed[5].Head.Seq-- // an older head; the signature makes no difference here
+	dropped := announced(t, key, 60, 10)
+	for name, c := range map[string]struct {
+		said, news []Announced
+		gone       []index.Location
+	}{
+		"the same":     {said: now},
+		"in any order": {said: append(slices.Clone(now[20:]), now[:20]...)},
+		"three differ": {said: changed, news: now[3:6]},
+		"one is new":   {said: now[1:], news: now[:1]},
+		"one is gone":  {said: append(slices.Clone(now), dropped), gone: []index.Location{dropped.Head.Location}},
+		"both":         {said: append(slices.Clone(changed), dropped), news: now[3:6], gone: []index.Location{dropped.Head.Location}},
+		"nothing":      {news: now},
+	} {
+		for _, dir := range []string{"client", "server"} {
+			teller, hearer := &backend{heads: now}, &backend{said: c.said}
+			a, b := teller, hearer
+			if dir == "server" {
+				a, b = hearer, teller
+			}
+			if _, err, served := exchangeOnce(a, b); err != nil || served != nil {
+				t.Fatalf("%s: %v, %v", name, err, served)
+			}
+			if d := diff(c.news, hearer.heard) + diff(c.gone, hearer.gone); d != "" {
+				t.Errorf("%s, told by the %s: %s", name, dir, d)
+			}
+			if len(teller.heard)+len(teller.gone) > 0 || !slices.Contains(hearer.calls, "heard") {
+				t.Errorf("%s, told by the %s: %v, %v", name, dir, teller.heard, hearer.calls)
+			}
+		}
+	}
+}
+
+// TestInSyncCostsOneSmallMessage counts the bytes of an exchange between two that know all of each other.
+func TestInSyncCostsOneSmallMessage(t *testing.T) {
+	t.Parallel()
+	var a, b backend
+	for i := range 50 {
+		a.heads = append(a.heads, announced(t, testKey("a"), i, 10))
+		b.heads = append(b.heads, announced(t, testKey("b"), i, 10))
+	}
+	a.said, b.said = b.heads, a.heads
+	a.records = [][]byte{bytes.Repeat([]byte{1}, 300), bytes.Repeat([]byte{2}, 300)}
+	b.records = [][]byte{a.records[1], a.records[0]}
+	var traffic wire.Traffic
+	sa, sb := wiretest.Pipe(1 << 20)
+	srv := NewServer(Config{Backend: &b, Hello: Hello{Software: "peerdex/0.1.0"}})
+	go srv.Serve(sb, "client")
+	cfg := Config{Backend: &a, Hello: Hello{Software: "peerdex/0.1.0"}, Config: wire.Config{Traffic: &traffic}}
+	if res, err := Exchange(t.Context(), sa, "server", cfg); err != nil || res.Heads+res.Sent+res.Records > 0 || !res.Complete {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	_ = srv.Close()
+	if in, out := traffic.In.Load(), traffic.Out.Load(); in > 128 || out > 128 {
+		t.Errorf("%d bytes in, %d out; want at most 128 each", in, out)
+	}
+}
+
 func TestBackendErrors(t *testing.T) {
 	t.Parallel()
 	boom := errors.New("disk on fire")
-	for _, call := range []string{"records", "merge", "heads", "heard"} {
-		a, b := &backend{errs: map[string]error{call: boom}}, &backend{}
+	for _, call := range []string{"records", "heads", "merge", "said", "heard"} {
+		a, b := &backend{errs: map[string]error{call: boom}}, &backend{records: [][]byte{{1}}}
 		if _, err, _ := exchangeOnce(a, b); !errors.Is(err, boom) {
 			t.Errorf("client: %s: %v", call, err)
 		}
-		a, b = &backend{}, &backend{errs: map[string]error{call: boom}}
+		a, b = &backend{records: [][]byte{{1}}}, &backend{errs: map[string]error{call: boom}}
 		_, err, served := exchangeOnce(a, b)
 		if !errors.Is(err, wire.ErrFailed) || errors.Is(err, boom) || !errors.Is(served, boom) {
 			t.Errorf("server: %s: client sees %v, server %v", call, err, served)
 		}
 	}
-	a, b := &backend{heads: []Announced{announced(t, testKey("a"), 0, 1)}}, &backend{errs: map[string]error{"merge": fmt.Errorf("removed: %w", wire.ErrDenied)}}
-	if _, err, _ := exchangeOnce(a, b); !errors.Is(err, wire.ErrDenied) || len(b.heard) > 0 || len(a.calls) != 1 {
-		t.Errorf("one that is no member: %v; it asked %v", err, a.calls)
+	a, b := &backend{records: [][]byte{{1}}}, &backend{errs: map[string]error{"merge": fmt.Errorf("removed: %w", wire.ErrDenied)}}
+	b.heads = []Announced{announced(t, testKey("a"), 0, 1)}
+	if _, err, _ := exchangeOnce(a, b); !errors.Is(err, wire.ErrDenied) || len(a.heard) > 0 || slices.Contains(b.calls, "heard") {
+		t.Errorf("one that is no member: %v; it heard %v", err, a.heard)
 	}
 }
 
@@ -198,129 +283,14 @@ func TestMoreHeadsThanFit(t *testing.T) {
 	if err != nil || served != nil {
 		t.Fatal(err, served)
 	}
-	if res.Complete || res.Sent != len(b.heard) || res.Sent < 1500 || res.Sent == len(a.heads) {
+	if b.said = b.heard; res.Complete || res.Sent != len(b.heard) || res.Sent < 1500 || res.Sent == len(a.heads) {
 		t.Errorf("sent %d of %d, heard %d, complete %v", res.Sent, len(a.heads), len(b.heard), res.Complete)
 	}
 	if d := diff(a.heads[:res.Sent], b.heard); d != "" {
 		t.Error(d)
 	}
-}
-
-// TestHostile sends one server what no honest client sends.
-func TestHostile(t *testing.T) {
-	t.Parallel()
-	key := testKey("a")
-	good := announced(t, key, 3, 10)
-	heads := func(fn func(a *Announced)) func(c *wire.Conn) error {
-		return func(c *wire.Conn) error {
-			a := good
-			a.Record = bytes.Clone(a.Record)
-			fn(&a)
-			_, err := sendHeads(c, []Announced{a})
-			return err
-		}
-	}
-	hello := func(c *wire.Conn) error { return sendHello(c, Hello{}) }
-	records := func(c *wire.Conn) error { return c.SendBlobs(kindRecords, nil) }
-	greeting := func(v int64, software string) func(c *wire.Conn) error {
-		return func(c *wire.Conn) error {
-			e := c.Begin(kindHello, helloFields)
-			e.Int(v)
-			e.String(software)
-			return c.Send(wire.CodecNone)
-		}
-	}
-	blobs := func(n, size int) func(c *wire.Conn) error {
-		return func(c *wire.Conn) error {
-			list := make([][]byte, n)
-			for i := range list {
-				list[i] = make([]byte, size)
-			}
-			return c.SendBlobs(kindRecords, list)
-		}
-	}
-	for name, c := range map[string]struct {
-		steps []func(c *wire.Conn) error
-		want  error
-	}{
-		"version 2":        {[]func(c *wire.Conn) error{greeting(2, "")}, wire.ErrVersion},
-		"long software":    {[]func(c *wire.Conn) error{greeting(version, strings.Repeat("x", MaxSoftware+1))}, wire.ErrMalformed},
-		"binary software":  {[]func(c *wire.Conn) error{greeting(version, "\xff")}, wire.ErrMalformed},
-		"no hello":         {[]func(c *wire.Conn) error{records}, wire.ErrMalformed},
-		"too many records": {[]func(c *wire.Conn) error{hello, blobs(membership.MaxRecords+1, 1)}, wire.ErrMalformed},
-		"long record":      {[]func(c *wire.Conn) error{hello, blobs(1, membership.MaxRecordLen+1)}, wire.ErrMalformed},
-		"heads at once":    {[]func(c *wire.Conn) error{hello, heads(func(*Announced) {})}, wire.ErrMalformed},
-		"bad signature":    {[]func(c *wire.Conn) error{hello, records, heads(func(a *Announced) { a.Head.Signature[3] ^= 1 })}, wire.ErrMalformed},
-		"other head":       {[]func(c *wire.Conn) error{hello, records, heads(func(a *Announced) { a.Head.Count, a.Head.NextID = 9, 99 })}, wire.ErrMalformed},
-		"other record":     {[]func(c *wire.Conn) error{hello, records, heads(func(a *Announced) { a.Record[len(a.Record)-1] ^= 1 })}, wire.ErrMalformed},
-		"no record":        {[]func(c *wire.Conn) error{hello, records, heads(func(a *Announced) { a.Record = nil })}, wire.ErrMalformed},
-		"list of nothing": {[]func(c *wire.Conn) error{hello, records, func(c *wire.Conn) error {
-			e := c.Begin(kindHeads, headsFields)
-			e.Bool(false)
-			e.Array(0)
-			return c.Send(wire.CodecNone)
-		}}, wire.ErrMalformed},
-		"head of nothing": {[]func(c *wire.Conn) error{hello, records, func(c *wire.Conn) error {
-			e := c.Begin(kindHeads, headsFields)
-			e.Bool(true)
-			e.Array(1)
-			e.Array(announcedFields)
-			e.Head(nil)
-			e.Bytes(make([]byte, index.SignedHeadSize))
-			e.Int(0)
-			e.Bool(true)
-			return c.Send(wire.CodecNone)
-		}}, wire.ErrMalformed},
-	} {
-		events := make(chan wire.Event, 1)
-		b := &backend{}
-		srv := NewServer(Config{Backend: b, Config: wire.Config{Observe: func(e wire.Event) { events <- e }}})
-		sa, sb := wiretest.Pipe(8 << 20)
-		go srv.Serve(sb, "client")
-		conn := wire.NewConn(sa, wire.Config{})
-		for _, step := range c.steps {
-			_ = step(conn) // the server may have hung up
-		}
-		if ev := <-events; !errors.Is(ev.Err, c.want) {
-			t.Errorf("%s: %v, want %v", name, ev.Err, c.want)
-		}
-		if len(b.heard) > 0 {
-			t.Errorf("%s: reached the backend", name)
-		}
-		_ = sa.Reset()
-		_ = srv.Close()
-	}
-}
-
-// TestTooManyHeads sends one head more than the limit, all valid.
-func TestTooManyHeads(t *testing.T) {
-	t.Parallel()
-	a := announced(t, testKey("a"), 3, 10)
-	sa, sb := wiretest.Pipe(1 << 20)
-	got := make(chan error, 1)
-	go func() {
-		defer func() { _ = sb.Reset() }()
-		all, err := receiveHeads(wire.NewConn(sb, wire.Config{}))
-		if len(all) > 0 {
-			err = errors.New("heads beyond the limit were returned")
-		}
-		got <- err
-	}()
-	c := wire.NewConn(sa, wire.Config{})
-	for left := MaxHeads + 1; left > 0; left -= 500 {
-		n := min(left, 500)
-		e := c.Begin(kindHeads, headsFields)
-		e.Bool(n == left)
-		e.Array(n)
-		for range n {
-			a.encode(e)
-		}
-		if c.Send(wire.CodecZstd) != nil {
-			break
-		}
-	}
-	if err := <-got; !errors.Is(err, wire.ErrMalformed) {
-		t.Errorf("got %v", err)
+	if res, err, served = exchangeOnce(&a, &b); err != nil || served != nil || res.Sent > 0 || res.Complete {
+		t.Errorf("once more: %+v, %v, %v", res, err, served)
 	}
 }
 
@@ -376,66 +346,4 @@ func newHost(t *testing.T) host.Host {
 	}
 	t.Cleanup(func() { _ = h.Close() })
 	return h
-}
-
-// sent returns the message that fn sends last.
-func sent(tb testing.TB, fn func(c *wire.Conn) error) []byte {
-	tb.Helper()
-	a, _ := wiretest.Pipe(1 << 20)
-	c := wire.NewConn(a, wire.Config{})
-	if err := fn(c); err != nil {
-		tb.Fatal(err)
-	}
-	return bytes.Clone(c.Begun())
-}
-
-// fields returns a decoder that stands behind the kind of a message.
-func fields(p []byte, kind, n int) *wire.Decoder {
-	d := wire.NewDecoder()
-	d.Reset(p)
-	d.Array(n + 1)
-	d.Int(int64(kind), int64(kind))
-	return d
-}
-
-func vectors(tb testing.TB) []wiretest.Vector {
-	list := []Announced{announced(tb, testKey("a"), 4, 10), announced(tb, testKey("a"), 5, 0)}
-	return []wiretest.Vector{
-		{Name: "hello", Bytes: sent(tb, func(c *wire.Conn) error { return sendHello(c, Hello{Software: "peerdex/0.1.0"}) })},
-		{Name: "records", Bytes: sent(tb, func(c *wire.Conn) error { return c.SendBlobs(kindRecords, [][]byte{{1, 2}, {3}}) })},
-		{Name: "heads", Bytes: sent(tb, func(c *wire.Conn) error { _, err := sendHeads(c, list); return err })},
-		{Name: "no-heads", Bytes: sent(tb, func(c *wire.Conn) error { _, err := sendHeads(c, nil); return err })},
-	}
-}
-
-func TestGolden(t *testing.T) {
-	t.Parallel()
-	got := wiretest.Golden(t, "testdata/heads.txt", *update, vectors(t))
-	if h, err := decodeHello(fields(got["hello"], kindHello, helloFields)); err != nil || h.Software != "peerdex/0.1.0" {
-		t.Errorf("hello: %v, %v", h, err)
-	}
-	all, last, err := decodeHeads(fields(got["heads"], kindHeads, headsFields), MaxHeads)
-	if d := diff([]Announced{announced(t, testKey("a"), 4, 10), announced(t, testKey("a"), 5, 0)}, all); err != nil || !last || d != "" {
-		t.Errorf("heads: %v, %v %s", last, err, d)
-	}
-}
-
-func FuzzMessages(f *testing.F) {
-	for _, v := range vectors(f) {
-		f.Add(v.Bytes)
-	}
-	f.Fuzz(func(t *testing.T, p []byte) {
-		if _, err := decodeHello(fields(p, kindHello, helloFields)); err != nil && !errors.Is(err, wire.ErrMalformed) && !errors.Is(err, wire.ErrVersion) {
-			t.Fatalf("error of no kind: %v", err)
-		}
-		all, _, err := decodeHeads(fields(p, kindHeads, headsFields), MaxHeads)
-		if err != nil && !errors.Is(err, wire.ErrMalformed) {
-			t.Fatalf("error of no kind: %v", err)
-		}
-		for i := range all {
-			if err == nil && all[i].verify() != nil {
-				t.Fatal("unverified")
-			}
-		}
-	})
 }

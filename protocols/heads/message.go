@@ -26,10 +26,12 @@ const (
 	version = 1
 
 	kindHello   = 1
-	helloFields = 2
+	helloFields = 6
 	kindRecords = 2
 	kindHeads   = 3
-	headsFields = 2
+	headsFields = 3
+	kindKnown   = 4
+	knownFields = 2
 
 	announcedFields = 4
 	// minAnnounced is the least size of an announced head: the array's header, a signed head and a record of which
@@ -61,27 +63,59 @@ func (h Hello) valid() error {
 	return nil
 }
 
-func sendHello(c *wire.Conn, h Hello) error {
-	if err := h.valid(); err != nil {
+// greeting is the first message of each side: all that has to be said when both know what the other knows.
+type greeting struct {
+	Hello
+	members digest // of the membership records
+	heads   digest // of the heads that the sender has to tell
+}
+
+func sendGreeting(c *wire.Conn, g greeting) error {
+	if err := g.valid(); err != nil {
 		return err
 	}
 	e := c.Begin(kindHello, helloFields)
 	e.Int(version)
-	e.String(h.Software)
+	e.String(g.Software)
+	for _, d := range [...]digest{g.members, g.heads} {
+		e.Int(int64(d.n))
+		e.Bytes(d.sum[:])
+	}
 	return c.Send(wire.CodecNone)
 }
 
-func decodeHello(d *wire.Decoder) (Hello, error) {
+func decodeGreeting(d *wire.Decoder) (greeting, error) {
 	if v := d.Int(0, math.MaxInt32); d.Err() == nil && v != version {
-		return Hello{}, fmt.Errorf("hello of version %d: %w", v, wire.ErrVersion)
+		return greeting{}, fmt.Errorf("hello of version %d: %w", v, wire.ErrVersion)
 	}
-	h := Hello{Software: d.String(MaxSoftware)}
+	g := greeting{Hello: Hello{Software: d.String(MaxSoftware)}}
+	g.members.n = int(d.Int(0, membership.MaxRecords))
+	d.Fixed(g.members.sum[:])
+	g.heads.n = int(d.Int(0, MaxHeads))
+	d.Fixed(g.heads.sum[:])
 	if d.Err() == nil {
-		if err := h.valid(); err != nil {
+		if err := g.valid(); err != nil {
 			d.Fail(err)
 		}
 	}
-	return h, d.Close()
+	return g, d.Close()
+}
+
+// sendKnown answers the other side's digest of heads: that it says all, or the tags of what is known of it so far.
+func sendKnown(c *wire.Conn, same bool, tags []byte) error {
+	e := c.Begin(kindKnown, knownFields)
+	e.Bool(same)
+	e.Bytes(tags)
+	return c.Send(wire.CodecNone)
+}
+
+func decodeKnown(d *wire.Decoder) (same bool, tags []byte, err error) {
+	same = d.Bool()
+	tags = d.Bytes(MaxHeads * tagSize)
+	if d.Err() == nil && (len(tags)%tagSize != 0 || same && len(tags) > 0) {
+		d.Fail(fmt.Errorf("%d bytes of tags: %w", len(tags), index.ErrInvalid))
+	}
+	return same, tags, d.Close()
 }
 
 // recordLimits bound the membership records that one side sends.
@@ -100,68 +134,89 @@ func (a *Announced) encode(e *wire.Encoder) {
 	e.Bool(a.Held)
 }
 
-// sendHeads sends as many of all as the limits allow, in as many frames as they need, and returns their number.
-func sendHeads(c *wire.Conn, all []Announced) (int, error) {
+// fitting returns as many of all as the limits allow.
+func fitting(all []Announced) []Announced {
 	total, fit := 0, 0
 	for fit < min(len(all), MaxHeads) && total+all[fit].size() <= MaxHeadBytes {
 		total += all[fit].size()
 		fit++
 	}
-	for left := all[:fit]; ; {
+	return all[:fit]
+}
+
+// sendHeads sends heads that fit, in as many frames as they need, and after them which of the other side's tags stand
+// for nothing any more.
+func sendHeads(c *wire.Conn, all []Announced, gone []int) error {
+	for left := all; ; {
 		n, size := 0, 0
-		for n < len(left) && (n == 0 || size+left[n].size() <= headsFrame) {
+		for n < min(len(left), wire.MaxRows) && (n == 0 || size+left[n].size() <= headsFrame) {
 			size += left[n].size()
 			n++
 		}
+		last := n == len(left)
 		e := c.Begin(kindHeads, headsFields)
-		e.Bool(n == len(left))
+		e.Bool(last)
 		e.Array(n)
 		for i := range left[:n] {
 			left[i].encode(e)
 		}
-		if err := c.Send(wire.CodecZstd); err != nil {
-			return 0, err
+		if !last {
+			e.Array(0)
+		} else {
+			e.Array(len(gone))
+			for _, g := range gone {
+				e.Int(int64(g))
+			}
 		}
-		if left = left[n:]; len(left) == 0 {
-			return fit, nil
+		if err := c.Send(wire.CodecZstd); err != nil {
+			return err
+		}
+		if left = left[n:]; last {
+			return nil
 		}
 	}
 }
 
-// receiveHeads receives what sendHeads sent, and checks signatures and records.
-func receiveHeads(c *wire.Conn) ([]Announced, error) {
-	var all []Announced
+// receiveHeads receives what sendHeads sent, and checks signatures and records. Tags is how many tags were sent.
+func receiveHeads(c *wire.Conn, tags int) (all []Announced, gone []int, err error) {
 	for total := 0; ; {
 		d, err := c.Receive(wire.IdleTimeout, kindHeads, headsFields)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		more, last, err := decodeHeads(d, MaxHeads-len(all))
+		part, err := decodeHeads(d, MaxHeads-len(all), tags)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		size := 0
-		for i := range more {
-			size += more[i].size()
+		for i := range part.heads {
+			size += part.heads[i].size()
 		}
 		if total += size; total > MaxHeadBytes {
-			return nil, fmt.Errorf("%w: heads of more than %d bytes", wire.ErrMalformed, MaxHeadBytes)
+			return nil, nil, fmt.Errorf("%w: heads of more than %d bytes", wire.ErrMalformed, MaxHeadBytes)
 		}
 		if err := c.Reserve(size); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if all = append(all, more...); last {
-			return all, nil
+		if all = append(all, part.heads...); part.last {
+			return all, part.gone, nil
 		}
-		if len(more) == 0 {
-			return nil, fmt.Errorf("%w: list goes on with nothing", wire.ErrMalformed)
+		if len(part.heads) == 0 {
+			return nil, nil, fmt.Errorf("%w: list goes on with nothing", wire.ErrMalformed)
 		}
 	}
 }
 
-// decodeHeads reads one message of at most limit heads.
-func decodeHeads(d *wire.Decoder, limit int) (all []Announced, last bool, err error) {
-	last = d.Bool()
+// headsPart is one message of heads.
+type headsPart struct {
+	last  bool
+	heads []Announced
+	gone  []int // places of tags, rising; in the last part only
+}
+
+// decodeHeads reads one message of at most limit heads, in an answer to so many tags.
+func decodeHeads(d *wire.Decoder, limit, tags int) (headsPart, error) {
+	p := headsPart{last: d.Bool()}
 	n := d.List(min(limit, wire.MaxRows), minAnnounced)
 	for ; n > 0 && d.Err() == nil; n-- {
 		d.Array(announcedFields)
@@ -181,9 +236,17 @@ func decodeHeads(d *wire.Decoder, limit int) (all []Announced, last bool, err er
 		if err := a.verify(); err != nil {
 			d.Fail(err)
 		}
-		all = append(all, a)
+		p.heads = append(p.heads, a)
 	}
-	return all, last, d.Close()
+	if !p.last {
+		tags = 0
+	}
+	next := int64(0)
+	for n = d.List(tags, 1); n > 0 && d.Err() == nil; n-- {
+		at := d.Int(next, int64(tags)-1)
+		p.gone, next = append(p.gone, int(at)), at+1
+	}
+	return p, d.Close()
 }
 
 func (a *Announced) verify() error {

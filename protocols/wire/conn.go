@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -66,9 +65,8 @@ type Conn struct {
 
 	enc      *Encoder
 	dec      *Decoder
-	wbuf     []byte // frame being sent
-	rbuf     []byte // frame being received
-	unpacked []byte // its payload
+	sent     Frame
+	received Frame
 }
 
 // NewConn returns a Conn on s. It doesn't own s: see [Run].
@@ -95,64 +93,51 @@ func (c *Conn) Reserve(n int) error { return c.memory.take(n) }
 // SetDeadline bounds everything on the stream by t, beside the idle times. Zero lifts the bound.
 func (c *Conn) SetDeadline(t time.Time) { c.deadline = t }
 
+// Abort resets the stream, so that whoever waits on it goes on with an error.
+func (c *Conn) Abort() { _ = c.s.Reset() }
+
 // Begin starts a message of so many fields after the kind, and returns the encoder to write them with.
 func (c *Conn) Begin(kind, fields int) *Encoder {
-	c.enc.Reset()
-	c.enc.Array(fields + 1)
-	c.enc.Int(int64(kind))
+	c.enc.Begin(kind, fields)
 	return c.enc
 }
+
+// Encoder returns the encoder of the message to be sent next, for those who begin it by themselves.
+func (c *Conn) Encoder() *Encoder { return c.enc }
 
 // Begun returns the message that was begun, as far as it is written; valid until the next call of any other method.
 func (c *Conn) Begun() []byte { return c.enc.Payload() }
 
 // Send sends the message that was begun, packed with codec if that makes it smaller.
 func (c *Conn) Send(codec Codec) error {
-	p := c.enc.Payload()
-	if len(p) > MaxPayload {
-		return fmt.Errorf("send frame: payload of %d bytes, limit %d", len(p), MaxPayload)
-	}
-	if len(p) < minCompress {
-		codec = CodecNone
-	}
-	var head [maxLengthSize + 1]byte // the length ends where the codec byte stands
-	head[maxLengthSize] = byte(codec)
-	b, err := c.codecs.pack(append(c.wbuf[:0], head[:]...), p, codec)
-	if err != nil {
+	if err := c.codecs.Pack(&c.sent, c.enc.Payload(), codec); err != nil {
 		return fmt.Errorf("send frame: %w", err)
 	}
-	if codec != CodecNone && len(b) >= len(head)+len(p) {
-		head[maxLengthSize] = byte(CodecNone)
-		b = append(append(b[:0], head[:]...), p...)
-	}
-	c.wbuf = b
-	n := len(b) - maxLengthSize
-	if n > MaxFrame {
-		return fmt.Errorf("send frame: %d bytes, limit %d", n, MaxFrame)
-	}
-	var length [binary.MaxVarintLen64]byte
-	w := binary.PutUvarint(length[:], uint64(n))
-	copy(b[maxLengthSize-w:], length[:w])
-	if err := c.write(b[maxLengthSize-w:]); err != nil {
-		return fmt.Errorf("send frame: %w", err)
-	}
-	return nil
+	return c.SendFrame(&c.sent)
 }
 
 // Receive waits for a message of this kind with so many fields after the kind, and returns the decoder to read
 // them with, valid until the next Receive. A status of the other side is returned as a [Status] error. The error is
 // exactly [io.EOF] if the other side closed the stream between two frames.
 func (c *Conn) Receive(wait time.Duration, kind, fields int) (*Decoder, error) {
-	got, n, err := c.receive(wait)
-	switch {
-	case err != nil:
+	got, n, d, err := c.ReceiveAny(wait)
+	if err != nil {
 		return nil, err
-	case got == kindStatus:
-		return nil, c.readStatus(n)
-	case got != kind || n != fields:
+	}
+	if got != kind || n != fields {
 		return nil, fmt.Errorf("%w: message %d with %d fields, want %d with %d", ErrMalformed, got, n, kind, fields)
 	}
-	return c.dec, nil
+	return d, nil
+}
+
+// ReceiveAny is Receive where more than one kind of message may come.
+func (c *Conn) ReceiveAny(wait time.Duration) (kind, fields int, d *Decoder, err error) {
+	p, err := c.readFrame(wait)
+	if err != nil {
+		return 0, 0, nil, err
+	}
+	kind, fields, err = c.dec.Begin(p)
+	return kind, fields, c.dec, err
 }
 
 // kindStatus is the message that every protocol knows: code, seconds until a retry makes sense.
@@ -171,109 +156,22 @@ func (c *Conn) SendStatus(s Status) error {
 
 // ReceiveOK waits for the status that says all went well, and returns any other as an error.
 func (c *Conn) ReceiveOK(wait time.Duration) error {
-	got, n, err := c.receive(wait)
-	if err != nil {
-		return err
-	}
-	if got != kindStatus {
-		return fmt.Errorf("%w: message %d, want a status", ErrMalformed, got)
-	}
-	err = c.readStatus(n)
+	got, _, _, err := c.ReceiveAny(wait)
 	if s, ok := errors.AsType[Status](err); ok && s.Code == CodeOK {
 		return nil
+	}
+	if err == nil {
+		return fmt.Errorf("%w: message %d, want a status", ErrMalformed, got)
 	}
 	return err
 }
 
-func (c *Conn) readStatus(fields int) error {
-	if fields != statusFields {
-		return fmt.Errorf("%w: status with %d fields", ErrMalformed, fields)
-	}
-	s := Status{Code: Code(c.dec.Int(100, 499))}
-	s.RetryAfter = time.Duration(c.dec.Int(0, int64(MaxRetryAfter/time.Second))) * time.Second
-	if err := c.dec.Close(); err != nil {
-		return err
-	}
-	return s
-}
-
-// receive reads a frame, and of its message the kind and the number of fields after it.
-func (c *Conn) receive(wait time.Duration) (kind, fields int, err error) {
-	p, err := c.readFrame(wait)
-	if err != nil {
-		return 0, 0, err
-	}
-	c.dec.Reset(p)
-	fields = c.dec.List(maxFields+1, 1) - 1
-	kind = int(c.dec.Int(0, maxKind))
-	if err := c.dec.Err(); err != nil {
-		return 0, 0, err
-	}
-	return kind, fields, nil
-}
-
-// No message has more fields, or a higher kind.
-const (
-	maxFields = 31
-	maxKind   = 127
-)
-
 // readFrame waits for a frame and returns its payload, valid until the next call.
 func (c *Conn) readFrame(wait time.Duration) ([]byte, error) {
-	n, err := c.readLength(wait)
-	if err != nil {
+	if err := c.ReceiveFrame(&c.received, wait); err != nil {
 		return nil, err
 	}
-	c.slowBy = time.Now().Add(slowGrace + time.Duration(n)*time.Second/minRate)
-	defer func() { c.slowBy = time.Time{} }()
-	c.rbuf = grow(c.rbuf[:0], n)[:n]
-	for b := c.rbuf; len(b) > 0; {
-		r, err := c.read(b, IdleTimeout)
-		b = b[r:]
-		if err != nil && len(b) > 0 {
-			return nil, fmt.Errorf("read frame: %w", noEOF(err))
-		}
-	}
-	codec := Codec(c.rbuf[0])
-	if codec == CodecNone {
-		return c.rbuf[1:], nil
-	}
-	if !c.accept.Has(codec) {
-		return nil, fmt.Errorf("read frame: codec %d: %w", codec, ErrMalformed)
-	}
-	p, err := c.codecs.unpack(c.unpacked[:0], c.rbuf[1:], codec, c.limit*(MaxPayload/MaxFrame))
-	if err != nil {
-		return nil, fmt.Errorf("read frame: %w", err)
-	}
-	c.unpacked = p
-	return p, nil
-}
-
-// readLength reads the length in front of a frame, byte by byte: it is one to three bytes long.
-func (c *Conn) readLength(wait time.Duration) (int, error) {
-	var b [1]byte
-	n := 0
-	for shift := 0; shift < 7*maxLengthSize; shift += 7 {
-		r, err := c.read(b[:], wait)
-		if r == 0 {
-			if shift == 0 && errors.Is(err, io.EOF) {
-				return 0, io.EOF
-			}
-			return 0, fmt.Errorf("read frame: %w", noEOF(err))
-		}
-		wait = IdleTimeout
-		n |= int(b[0]&0x7f) << shift
-		if b[0] < 0x80 {
-			if n == 0 || (b[0] == 0 && shift > 0) {
-				break // zero, or padded
-			}
-			if n > c.limit {
-				return 0, fmt.Errorf("read frame: %d bytes, limit %d: %w", n, c.limit, ErrMalformed)
-			}
-			return n, nil
-		}
-	}
-	return 0, fmt.Errorf("read frame: length: %w", ErrMalformed)
+	return c.Unpack(&c.received)
 }
 
 // read reads what is there, at least a byte, waiting at most so long.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
@@ -86,6 +87,37 @@ func (d *Decoder) Fail(err error) {
 	if d.err == nil {
 		d.err = fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
+}
+
+// No message has more fields, or a higher kind.
+const (
+	maxFields = 31
+	maxKind   = 127
+)
+
+// Begin makes d read the message p, as Reset does, and takes its kind; fields is the number of fields that follow. A
+// status is returned as a [Status] error.
+func (d *Decoder) Begin(p []byte) (kind, fields int, err error) {
+	d.Reset(p)
+	fields = d.List(maxFields+1, 1) - 1
+	kind = int(d.Int(0, maxKind))
+	if d.err == nil && kind == kindStatus {
+		return 0, 0, d.status(fields)
+	}
+	return kind, fields, d.err
+}
+
+// status reads the rest of a status and returns it as an error.
+func (d *Decoder) status(fields int) error {
+	if fields != statusFields {
+		return fmt.Errorf("%w: status with %d fields", ErrMalformed, fields)
+	}
+	s := Status{Code: Code(d.Int(100, 499))}
+	s.RetryAfter = time.Duration(d.Int(0, int64(MaxRetryAfter/time.Second))) * time.Second
+	if err := d.Close(); err != nil {
+		return err
+	}
+	return s
 }
 
 func (d *Decoder) failf(format string, args ...any) {
@@ -248,6 +280,12 @@ func (d *Decoder) Bytes(limit int) []byte {
 		d.blob = bytes.Clone(d.src.b)
 	}
 	return d.blob[from:to:to]
+}
+
+// View is Bytes without a copy: the result is part of the payload, and changes with it.
+func (d *Decoder) View(limit int) []byte {
+	from, to := d.bin(limit)
+	return d.src.b[from:to:to]
 }
 
 // OptBytes takes a byte string of at most limit bytes, or nil.

@@ -15,6 +15,31 @@ import (
 	"github.com/peerdex/peerdex/protocols/wire/wiretest"
 )
 
+func TestView(t *testing.T) {
+	t.Parallel()
+	e := NewEncoder()
+	e.Begin(3, 2)
+	e.Bytes([]byte("abc"))
+	e.Bytes(nil)
+	d := NewDecoder()
+	p := e.Payload()
+	kind, fields, err := d.Begin(p)
+	if err != nil || kind != 3 || fields != 2 {
+		t.Fatalf("kind %d, %d fields, %v", kind, fields, err)
+	}
+	v := d.View(3)
+	if empty := d.View(0); string(v) != "abc" || cap(v) != 3 || len(empty) != 0 || d.Close() != nil {
+		t.Fatalf("%q, %q, %v", v, empty, d.Err())
+	}
+	if p[bytes.IndexByte(p, 'a')] = 'x'; string(v) != "xbc" {
+		t.Error("it is a copy")
+	}
+	_, _, _ = d.Begin(p)
+	if d.View(2); !isMalformed(d.Err()) {
+		t.Errorf("beyond the limit: %v", d.Err())
+	}
+}
+
 // encoded returns what fn writes.
 func encoded(fn func(e *Encoder)) []byte {
 	e := NewEncoder()

@@ -25,6 +25,13 @@ func NewEncoder() *Encoder {
 // Reset throws away what was written. Slices that Payload returned are no longer valid.
 func (e *Encoder) Reset() { e.buf.Reset() }
 
+// Begin starts a message of so many fields after the kind, in place of what was written.
+func (e *Encoder) Begin(kind, fields int) {
+	e.Reset()
+	e.Array(fields + 1)
+	e.Int(int64(kind))
+}
+
 // Len is the number of bytes written.
 func (e *Encoder) Len() int { return e.buf.Len() }
 

@@ -83,6 +83,12 @@ func (m *memory) release() {
 // errPanic is what a panic of a handler turns into.
 var errPanic = errors.New("panic")
 
+// Guard returns fn with panics turned into errors, for goroutines that work for a stream.
+func (c Config) Guard(fn func() error) func() error {
+	c = c.WithDefaults()
+	return func() error { return guard(c.Log, fn) }
+}
+
 func guard(log *slog.Logger, fn func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {

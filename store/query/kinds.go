@@ -43,7 +43,7 @@ func (c content) match(e *index.Entry) bool { return e.Kind == index.KindFile &&
 
 func (c content) filter() filter {
 	f := c.exts.filter()
-	f.sql = "(kind = ? AND " + f.sql + ")"
+	f.sql, f.names = "(kind = ? AND "+f.sql+")", false
 	f.args = slices.Concat([]any{int64(index.KindFile)}, f.args)
 	return f
 }

@@ -48,7 +48,7 @@ func hasExt(name []byte) bool {
 // filter compares ends of names: one LIKE for a single extension, which measured fastest, and one substr for each
 // group of extensions of the same length.
 func (x exts) filter() filter {
-	f := filter{weight: 1}
+	f := filter{weight: 1, names: true}
 	byLen := map[int][]any{}
 	var alternatives []string
 	for _, ext := range x {

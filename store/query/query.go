@@ -36,6 +36,7 @@ type filter struct {
 	args   []any
 	exact  bool // holds for no other rows either, so that its opposite is a filter too
 	weight int  // the higher, the earlier: cheap or rare things first
+	names  bool // looks at the column name only
 }
 
 // cheap is the weight of filters on integers, which cost SQLite less than any on names.
@@ -74,6 +75,26 @@ func (q Query) And(other Query) Query {
 // so it can stand after WHERE or AND; values never become part of its text. It counts on SQLite's LIKE as it is by
 // default, without ICU and without the pragma case_sensitive_like.
 func (q Query) SQL() (where string, args []any) {
+	fs := q.filters()
+	if len(fs) == 0 {
+		return "1", nil
+	}
+	slices.SortStableFunc(fs, func(a, b filter) int { return b.weight - a.weight })
+	parts := make([]string, len(fs))
+	for i, f := range fs {
+		parts[i] = f.sql
+		args = append(args, f.args...)
+	}
+	return "(" + strings.Join(parts, " AND ") + ")", args
+}
+
+// OnlyNames reports whether the condition that [Query.SQL] returns is one on the column name alone, and not empty.
+func (q Query) OnlyNames() bool {
+	fs := q.filters()
+	return len(fs) > 0 && !slices.ContainsFunc(fs, func(f filter) bool { return !f.names })
+}
+
+func (q Query) filters() []filter {
 	var fs []filter
 	for _, t := range q.terms {
 		f := t.cond.filter()
@@ -90,16 +111,7 @@ func (q Query) SQL() (where string, args []any) {
 			fs = append(fs, f)
 		}
 	}
-	if len(fs) == 0 {
-		return "1", nil
-	}
-	slices.SortStableFunc(fs, func(a, b filter) int { return b.weight - a.weight })
-	parts := make([]string, len(fs))
-	for i, f := range fs {
-		parts[i] = f.sql
-		args = append(args, f.args...)
-	}
-	return "(" + strings.Join(parts, " AND ") + ")", args
+	return fs
 }
 
 // Match reports whether e is found, as far as its Name, Kind, Size and MTime tell. See [Query.UsesPath].

@@ -638,6 +638,19 @@ func TestLocations(t *testing.T) {
 	}
 }
 
+// TestOnlyNames holds which searches can be answered from the names alone, at first.
+func TestOnlyNames(t *testing.T) {
+	for text, want := range map[string]bool{
+		"a": true, "A *.jpg": true, "ext:jpg": true, "name:a,b": true, "docs/*.pdf": true, "a -type:d": false, "a size:0": false, "a modified:today": false,
+		"kind:image": false, "-a": false, "*": false, "path:a": false, "a path:b -c on:x": true, "type:f": false,
+	} {
+		if q := mustParse(t, text); q.OnlyNames() != want {
+			where, _ := q.SQL()
+			t.Errorf("%s: %v, for %s", text, !want, where)
+		}
+	}
+}
+
 func TestZeroQuery(t *testing.T) {
 	var q Query
 	where, args := q.SQL()

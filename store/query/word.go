@@ -59,13 +59,13 @@ func (w word) String() string { return globString(w.pattern) }
 // exact, where case matters.
 func (w word) filter() filter {
 	if w.exact && !w.whole && utf8.ValidString(w.pattern[0].lit) {
-		return filter{sql: "instr(name, ?) > 0", args: []any{w.pattern[0].lit}, weight: len(w.pattern[0].lit)}
+		return filter{sql: "instr(name, ?) > 0", args: []any{w.pattern[0].lit}, weight: len(w.pattern[0].lit), names: true}
 	}
 	op, pattern, literals := w.sqlPattern()
 	if literals == 0 {
 		return filter{}
 	}
-	return filter{sql: "name " + op + " ?", args: []any{pattern}, weight: literals}
+	return filter{sql: "name " + op + " ?", args: []any{pattern}, weight: literals, names: true}
 }
 
 // sqlPattern returns a pattern for LIKE or GLOB that every matching name fits, and how many characters in it narrow
@@ -171,7 +171,7 @@ func (w words) match(e *index.Entry) bool {
 }
 
 func (w words) filter() filter {
-	f := filter{weight: 1}
+	f := filter{weight: 1, names: true}
 	parts := make([]string, 0, len(w))
 	for _, one := range w {
 		g := one.filter()

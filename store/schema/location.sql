@@ -8,7 +8,7 @@ CREATE TABLE entries (
   kind   INTEGER NOT NULL,        -- 1 file, 2 folder, 3 symlink, 4 other
   size   INTEGER NOT NULL,        -- bytes
   mtime  INTEGER NOT NULL,        -- ns since 1970, saturating
-  mode   INTEGER NOT NULL,        -- permission bits
+  mode   INTEGER NOT NULL,        -- permission bits, XOR 0644; 0755 of a folder, 0777 of a symlink
   hash   BLOB,                    -- of the content; NULL until hashed
   attrs  BLOB,                    -- of the embedding application; NULL from the scanner
   seq    INTEGER NOT NULL         -- of the last change of this row

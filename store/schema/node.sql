@@ -17,6 +17,9 @@ CREATE TABLE location (
   owner      BLOB    NOT NULL,
   id         BLOB    NOT NULL,
   generation INTEGER NOT NULL,
+  since      INTEGER NOT NULL,    -- ns since 1970: when it came into use
+  checked    INTEGER NOT NULL,    -- ns since 1970 of the last time that all of it was read and found good; 0 = never
+  quarantine TEXT    NOT NULL,    -- why nothing of it is used any more; '' = it is
   PRIMARY KEY (owner, id)
 ) STRICT, WITHOUT ROWID;
 
@@ -60,6 +63,7 @@ CREATE TABLE heard (
   record  BLOB    NOT NULL,
   horizon INTEGER NOT NULL,
   held    INTEGER NOT NULL,       -- 1 when that device holds a replica at this head
+  listed  INTEGER NOT NULL,       -- 1 while that device names this head among those that it knows
   at      INTEGER NOT NULL,       -- ns since 1970, our clock
   PRIMARY KEY (owner, id, device)
 ) STRICT, WITHOUT ROWID;

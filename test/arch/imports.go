@@ -55,6 +55,10 @@ func ImportRules() []ImportRule {
 			Why: "the planner and the job queue are tested without a network and without a database",
 		},
 		{
+			In: []string{"node/scrub/..."}, Only: []string{"std", "index", "index/internal/..."},
+			Why: "when a file is checked is decided without a store, so that weeks pass in a test",
+		},
+		{
 			In: []string{"node/api/..."}, Never: []string{"store/...", "protocols/...", "discovery/...", "cmd/...", sqlite, goLibp2p},
 			Why: "the API serves a Backend; an embedding program brings its own",
 		},
@@ -85,6 +89,10 @@ func ImportRules() []ImportRule {
 		{
 			In: []string{"..."}, Except: []string{"discovery/...", "test/..."}, Never: []string{"github.com/libp2p/zeroconf/..."},
 			Why: "one package multicasts on the local network",
+		},
+		{
+			In: []string{"..."}, Except: []string{"protocols/notice/...", "test/..."}, Never: []string{"github.com/libp2p/go-libp2p-pubsub/..."},
+			Why: "one package knows which options of gossipsub keep strangers out",
 		},
 		{
 			In: []string{"..."}, Except: []string{"test/..."}, Never: []string{"test/..."},
@@ -143,6 +151,7 @@ func Dependencies() []Dependency {
 		{"github.com/jedib0t/go-pretty/v6", false, "tables and progress bars"},
 		{"github.com/klauspost/compress", false, "zstd and s2 on the wire and in exported files"},
 		{"github.com/libp2p/go-libp2p", false, "the network"},
+		{"github.com/libp2p/go-libp2p-pubsub", false, "gossip of notices"},
 		{"github.com/libp2p/zeroconf/v2", false, "mDNS"},
 		{"github.com/mattn/go-sqlite3", false, "the store"},
 		{"github.com/multiformats/go-multiaddr", false, "libp2p's addresses"},
