@@ -388,9 +388,7 @@ func folders(n, files int) iter.Seq2[index.Change, error] {
 func TestMeteredLink(t *testing.T) {
 	nas, laptop := newDevice(t, "nas"), newDevice(t, "laptop")
 	laptop.SetMetered(true)
-	nas.pairWith(laptop)
 	small := nas.add(tree(t, "a.txt"))
-	laptop.holds(nas, small)
 	l, err := nas.AddLocation(t.Context(), node.AddRequest{Name: "large"})
 	if err != nil {
 		t.Fatal(err)
@@ -398,6 +396,8 @@ func TestMeteredLink(t *testing.T) {
 	if _, err := nas.Commit(t.Context(), l.Ref(), folders(100, 1000)); err != nil {
 		t.Fatal(err)
 	}
+	nas.pairWith(laptop) // now: what grows is followed until it is large
+	laptop.holds(nas, small)
 	laptop.hears(nas, l, api.StateLazy)
 	if seen := laptop.sees(l); seen.Policy != "auto" || !strings.Contains(seen.Detail, "metered") || seen.Seq != 0 {
 		t.Errorf("%+v", seen)
@@ -420,6 +420,10 @@ func TestLazySearch(t *testing.T) {
 	nas.pairWith(desk)
 	root := tree(t, "tank/docs/report-2.pdf", "tank/docs/report-1.pdf", "tank/report.txt", "work/report-1.pdf", "work/other.txt", "home/report-10.pdf", "home/x/report-2.pdf")
 	laptop.policy("nas", "lazy")
+	eventually(t, "laptop hears of the desk", func() bool {
+		all, err := laptop.Devices(t.Context())
+		return err == nil && slices.ContainsFunc(all, func(d node.Device) bool { return d.Name == "desk" })
+	})
 	laptop.policy("desk", "lazy")
 	tank, work := nas.add(root+"/tank"), desk.add(root+"/work")
 	home := laptop.add(root + "/home")

@@ -1,8 +1,6 @@
 package syncer
 
 import (
-	"fmt"
-
 	"github.com/peerdex/peerdex/index"
 )
 
@@ -29,8 +27,12 @@ func ParsePolicy(s string) (Policy, bool) {
 // OnDemand is the strategy of recording heads and holders alone: what is asked for is asked of a provider, and cached.
 const OnDemand Strategy = "on-demand"
 
-// LazyEntries is from how many rows to be fetched on a costly link is not used for them by itself.
-const LazyEntries = 100_000
+const (
+	// LazyEntries is from how many entries a location is not fetched by itself over a costly link.
+	LazyEntries = 100_000
+	// LazyChanges is from how many changes a replica of such a location no longer follows over a costly link.
+	LazyChanges = 10_000
+)
 
 // Idle reports whether there is nothing to run.
 func (p *Plan) Idle() bool { return p.Strategy == Nothing || p.Strategy == OnDemand }
@@ -45,20 +47,13 @@ func (s *Situation) byPolicy(newest *index.SignedHead) (Plan, bool) {
 	case Full:
 		return Plan{}, false
 	}
-	if missing := s.missing(newest); missing >= LazyEntries {
-		if why := s.costly(); why != "" {
-			return Plan{Strategy: OnDemand, Target: *newest, Why: fmt.Sprintf("asked for on demand: %s", why)}, true
-		}
+	if newest.Count < LazyEntries || s.Held != nil && s.Held.Epoch == newest.Epoch && newest.Seq-s.Held.Seq < LazyChanges {
+		return Plan{}, false
+	}
+	if why := s.costly(); why != "" {
+		return Plan{Strategy: OnDemand, Target: *newest, Why: "asked for on demand: " + why}, true
 	}
 	return Plan{}, false
-}
-
-// missing is how many rows, at most, lie between what is held and a head.
-func (s *Situation) missing(to *index.SignedHead) int64 {
-	if s.Held != nil && s.Held.Epoch == to.Epoch {
-		return to.Seq - s.Held.Seq
-	}
-	return to.Count
 }
 
 // costly says why no way to the location is one to fetch much by, "" if there is a better one, or none at all.
