@@ -21,6 +21,7 @@ var _ query.Source = answers{}
 
 // List reads one page of a folder.
 func (a answers) List(ctx context.Context, r *query.Request) (query.State, *query.Listing, error) {
+	defer a.n.activity.Begin()()
 	after := ""
 	if r.After != nil {
 		after = fmt.Sprintf("%s/%d", r.After.Text, r.After.ID)
@@ -39,6 +40,7 @@ func (a answers) List(ctx context.Context, r *query.Request) (query.State, *quer
 
 // Entry reads one entry.
 func (a answers) Entry(ctx context.Context, r *query.Request) (query.State, *query.Found, error) {
+	defer a.n.activity.Begin()()
 	f, children, err := a.n.st.Get(ctx, r.Location, r.Entry, r.Path)
 	st, found, err := a.stateOf(ctx, f.In, err)
 	if !found {
@@ -49,6 +51,7 @@ func (a answers) Entry(ctx context.Context, r *query.Request) (query.State, *que
 
 // Totals adds up what lies below a folder.
 func (a answers) Totals(ctx context.Context, r *query.Request) (query.State, *query.Totals, error) {
+	defer a.n.activity.Begin()()
 	f, t, err := a.n.st.Totals(ctx, r.Location, r.Entry, r.Path)
 	st, found, err := a.stateOf(ctx, f.In, err)
 	if !found {
@@ -59,6 +62,7 @@ func (a answers) Totals(ctx context.Context, r *query.Request) (query.State, *qu
 
 // Search finds entries.
 func (a answers) Search(ctx context.Context, r *query.Request) (query.State, *query.Hits, error) {
+	defer a.n.activity.Begin()()
 	q, err := language.Parse(r.Text, time.Now())
 	if err != nil {
 		return query.State{}, nil, fmt.Errorf("%w: %w", wire.ErrMalformed, err)
@@ -78,7 +82,8 @@ func (a answers) Search(ctx context.Context, r *query.Request) (query.State, *qu
 	hits := &query.Hits{}
 	for f, err := range a.n.st.Search(ctx, req) {
 		if err != nil {
-			return query.State{}, nil, err
+			st, _, err := a.stateOf(ctx, in, err)
+			return st, nil, err
 		}
 		hits.Hits = append(hits.Hits, query.Hit{Entry: f.Entry, Path: relative(&f)})
 	}

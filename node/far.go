@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/protocols/query"
@@ -21,7 +22,7 @@ func (v *view) listFar(ctx context.Context, at *site, r *ListRequest, out *Listi
 	case err != nil:
 		return err
 	case !got.Found:
-		return missing
+		return got.missing(missing)
 	}
 	out.AsOf, out.Via = got.asOf, got.via
 	l := got.Listing
@@ -64,6 +65,30 @@ func (r *reply) hit(device, path string, e *index.Entry) Hit {
 	return h
 }
 
+// missing is the error that there is no such entry, with who says so.
+func (r *reply) missing(e *Error) *Error {
+	if e.Detail = "says " + r.via.Device; r.via.Unverified {
+		e.Detail += ", which is not its owner: unverified"
+	}
+	return e
+}
+
+// farRoots are the roots of the locations of a device that are asked for on demand, all asked at the same time.
+func (v *view) farRoots(ctx context.Context, d *Device, fars []far) []Hit {
+	out := make([]Hit, len(fars))
+	sem := make(chan struct{}, maxAsked)
+	var wg sync.WaitGroup
+	for i := range fars {
+		sem <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-sem }()
+			out[i] = v.farRoot(ctx, d, &fars[i])
+		})
+	}
+	wg.Wait()
+	return out
+}
+
 // farRoot is the root of a location that is asked for on demand, as far as it is known.
 func (v *view) farRoot(ctx context.Context, d *Device, f *far) Hit {
 	got, err := v.ask(ctx, f, &query.Request{Op: query.OpEntry, Entry: index.RootID})
@@ -82,7 +107,7 @@ func (v *view) entryFar(ctx context.Context, at *site, r *EntryRequest, missing 
 	case err != nil:
 		return Entry{}, err
 	case !got.Found:
-		return Entry{}, missing
+		return Entry{}, got.missing(missing)
 	}
 	var rec index.Record
 	if err := rec.UnmarshalBinary(got.Record); err != nil {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,9 +79,7 @@ func (v *view) list(ctx context.Context, d *Device, r ListRequest) (Listing, err
 		out.Entries = append(out.Entries, hit(d.Name, l, held.Head.Time(), held.Record.Base(), &e))
 		return nil
 	})
-	for i := range fars {
-		out.Entries = append(out.Entries, v.farRoot(ctx, d, &fars[i]))
-	}
+	out.Entries = append(out.Entries, v.farRoots(ctx, d, fars)...)
 	slices.SortFunc(out.Entries, func(a, b Hit) int { return strings.Compare(a.Path, b.Path) })
 	return out, err
 }
@@ -144,7 +143,8 @@ func (v *view) place(ctx context.Context, d *Device, path string) (at site, err 
 	if found || err != nil {
 		return at, err
 	}
-	if err := v.damagedOf(ctx, d); err != nil { // it may be there
+	isFar := func(l index.Location) bool { return slices.ContainsFunc(fars, func(f far) bool { return f.loc == l }) }
+	if err := cmp.Or(v.damagedOf(ctx, d, isFar), v.notKept(ctx, d, path)); err != nil { // it may be there
 		return at, err
 	}
 	hint := d.Name + " has no locations that this device knows"

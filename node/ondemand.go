@@ -216,10 +216,32 @@ func (v *view) askDevice(ctx context.Context, d index.DeviceID, r *query.Request
 		q.Known = query.Digest(cached.Body)
 	}
 	a, err := query.Ask(ctx, s, &q, query.Options{Config: n.wire(), Library: n.lib.id(), VerifyHead: n.verifyHead})
+	if err == nil {
+		err = n.judgeAnswer(ctx, &a.Head)
+	}
 	if err != nil || !a.Same {
 		return a, err
 	}
 	return r.Read(a.State, true, cached.Body)
+}
+
+// judgeAnswer freezes the location if its owner signed another head that can't be true beside that of an answer.
+func (n *Node) judgeAnswer(ctx context.Context, head *index.SignedHead) error {
+	known, err := n.st.HeardOf(ctx, head.Location)
+	if err != nil {
+		return err
+	}
+	for i := range known {
+		if index.Compare(&head.Head, &known[i].Head.Head) != index.Equivocation {
+			continue
+		}
+		if err := n.judge(ctx, *head, known[i].Head); err != nil {
+			return err
+		}
+		n.updated(api.EventLocationUpdated, head.Location)
+		return fmt.Errorf("%w: two heads that cannot both be true", wire.ErrMalformed)
+	}
+	return nil
 }
 
 func (v *view) replyOf(f *far, a *query.Answer, by index.DeviceID, cached bool) reply {

@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"context"
 	"fmt"
 	"iter"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/node"
 	"github.com/peerdex/peerdex/node/api"
+	"github.com/peerdex/peerdex/store"
 )
 
 // policy sets what d keeps of a location or a device.
@@ -231,6 +233,9 @@ func TestUnverifiedAnswers(t *testing.T) {
 			t.Errorf("hit %+v, %v", h, err)
 		}
 	}
+	if _, _, err := laptop.list("nas", l.Root+"/none"); code(err) != api.CodeNotFound || !strings.Contains(err.Error(), "says desk, which is not its owner: unverified") {
+		t.Errorf("no such folder: %v", err)
+	}
 	nas.start()
 	eventually(t, "the owner answers for itself", func() bool {
 		_, via, err := laptop.list("nas", l.Root+"/docs")
@@ -304,8 +309,11 @@ func TestPolicyOff(t *testing.T) {
 	laptop.policy("nas", "off")
 	l := nas.add(tree(t, "a.txt"))
 	laptop.hears(nas, l, api.StateOff)
-	if _, _, err := laptop.list("nas", l.Root); code(err) != api.CodeNotFound {
+	if _, _, err := laptop.list("nas", l.Root+"/folder"); code(err) != api.CodeUnavailable || !strings.Contains(err.Error(), "policy is off") {
 		t.Errorf("listing: %v", err)
+	}
+	if _, _, err := laptop.list("nas", l.Root+"x"); code(err) != api.CodeNotFound {
+		t.Errorf("listing of what is in no location: %v", err)
 	}
 	if got := laptop.find("a.txt"); len(got) != 0 {
 		t.Errorf("found %q", got)
@@ -321,7 +329,7 @@ func TestPolicyOff(t *testing.T) {
 func TestSyncNow(t *testing.T) {
 	nas, laptop, l := lazyPair(t, "docs/a.txt", "docs/b.txt")
 	cost, err := laptop.SyncCost(t.Context(), node.SyncRequest{Location: "nas:" + l.Name})
-	if err != nil || cost.Entries != 4 || cost.Bytes == 0 || cost.Provider != "nas" || cost.Location.Ref() != l.Ref() {
+	if err != nil || cost.Entries != 4 || cost.Bytes == 0 || cost.Duration == 0 || cost.Measured || cost.Provider != "nas" || cost.Strategy != "batch-full" || cost.Location.Ref() != l.Ref() {
 		t.Errorf("cost: %+v, %v", cost, err)
 	}
 	got, err := laptop.Sync(t.Context(), node.SyncRequest{Location: l.Name})
@@ -405,7 +413,23 @@ func TestMeteredLink(t *testing.T) {
 	if names, via, err := laptop.list("nas", "/large/folder-0007"); err != nil || via == nil || len(names) != 1000 {
 		t.Errorf("%d names, %+v, %v", len(names), via, err)
 	}
+	cost, err := laptop.SyncCost(t.Context(), node.SyncRequest{Location: "nas:large"})
+	heard, herr := laptop.HeardOf(t.Context(), l.Ref())
+	if err != nil || herr != nil || cost.Strategy != "native" || cost.Entries != 100_101 || cost.Bytes != heard[0].Size/100*70 || cost.Bytes < 1_000_000 {
+		t.Errorf("cost: %+v, %v; heard %+v, %v", cost, err, heard, herr)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	next, stop := iter.Pull2(laptop.Events(ctx))
+	defer stop()
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		for e, _, ok := next(); ok && (e.Type != api.EventLocationUpdated || e.Location.Ref() != l.Ref()); e, _, ok = next() {
+		}
+	}()
 	laptop.SetMetered(false)
+	<-told
 	laptop.holds(nas, l)
 	if names, via, err := laptop.list("nas", "/large/folder-0007"); err != nil || via != nil || len(names) != 1000 {
 		t.Errorf("held: %d names, %+v, %v", len(names), via, err)
@@ -492,6 +516,16 @@ func TestRetiredLazyLocation(t *testing.T) {
 		found, searchErr := tryToFind(laptop, node.Query{Text: "a.txt"})
 		return code(err) == api.CodeNotFound && len(found) == 0 && searchErr == nil
 	})
+	laptop.stop()
+	defer laptop.start()
+	st, err := store.OpenReadOnly(laptop.cfg.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	if has, err := st.HasAnswers(t.Context(), l.Ref()); err != nil || has {
+		t.Errorf("answers about it are kept: %v, %v", has, err)
+	}
 }
 
 // TestDamagedCache overwrites the cache: it is begun anew.

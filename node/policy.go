@@ -15,8 +15,18 @@ import (
 // SetMetered says whether this device's network is paid for by what it carries. While it is, locations from 100,000
 // entries on are not fetched whole by themselves but asked for on demand, unless their policy says "full".
 func (n *Node) SetMetered(metered bool) {
-	if n.metered.Swap(metered) != metered {
-		n.syncer.Retry()
+	if n.metered.Swap(metered) == metered {
+		return
+	}
+	n.syncer.Retry()
+	all, err := n.Locations(n.ctx)
+	if err != nil {
+		n.log.Warn("read locations", "error", err)
+	}
+	for i := range all {
+		if !all[i].Own {
+			n.events.emit(Event{Type: api.EventLocationUpdated, Location: &all[i]})
+		}
 	}
 }
 
@@ -39,6 +49,8 @@ func (v *view) metered() bool { return v.live != nil && v.live.n.metered.Load() 
 // policyState is the state of a location that its policy keeps from being fetched.
 func policyState(s *syncer.Situation, p *syncer.Plan, newest *index.SignedHead) (state, detail string) {
 	switch {
+	case s.Damaged:
+		detail = "the copy from before is damaged, and not used"
 	case s.Held == nil:
 		detail = "nothing of it is kept here"
 	case behind(s.Held, newest):
@@ -53,6 +65,30 @@ func policyState(s *syncer.Situation, p *syncer.Plan, newest *index.SignedHead) 
 		detail = p.Why + "; " + detail
 	}
 	return api.StateLazy, detail
+}
+
+// notKept is the error for a path in a location of which nothing is here and nobody is asked, nil if it is in none.
+func (v *view) notKept(ctx context.Context, d *Device, path string) error {
+	all, err := v.Locations(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		l := &all[i]
+		base := (&index.Record{Name: l.Name, Root: l.Root}).Base()
+		_, in := below(base, path)
+		if l.Owner != d.ID || l.Seq != 0 || !in || l.State != api.StateOff && l.State != api.StateNever {
+			continue
+		}
+		e := &Error{
+			Code: api.CodeUnavailable, Title: fmt.Sprintf("%s: %s is not kept on this device", d.Name, l.Name), Detail: l.Detail, Hint: "peerdex locations",
+		}
+		if l.State == api.StateOff {
+			e.Detail, e.Hint = "its policy is off", fmt.Sprintf("peerdex policy %s:%s auto", d.Name, l.Name)
+		}
+		return e
+	}
+	return nil
 }
 
 // Policy shows what was decided about the replicas of a location, or of all of a device's, and first decides anew if

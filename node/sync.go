@@ -89,7 +89,11 @@ func (g gossip) Heads(ctx context.Context) ([]heads.Announced, error) {
 			}
 		}
 		if held.Head.Library == lib {
-			out = append(out, heads.Announced{Head: held.Head, Record: held.Raw, Horizon: held.Horizon, Held: true})
+			size, err := g.n.st.Size(ctx, l)
+			if err != nil && !errors.Is(err, store.ErrNotFound) && !damaged(err) {
+				return nil, err
+			}
+			out = append(out, heads.Announced{Head: held.Head, Record: held.Raw, Horizon: held.Horizon, Held: true, Size: size})
 		}
 	}
 	heard, err := g.n.st.AllHeard(ctx)
@@ -172,7 +176,7 @@ func (n *Node) hear(ctx context.Context, from index.DeviceID, a *heads.Announced
 		return err
 	}
 	said := store.Heard{
-		Device: from, Head: a.Head, Record: a.Record, Horizon: a.Horizon, Held: a.Held, Listed: true, At: time.Now(),
+		Device: from, Head: a.Head, Record: a.Record, Horizon: a.Horizon, Size: a.Size, Held: a.Held, Listed: true, At: time.Now(),
 	}
 	news := isNews(&said, known)
 	if l.Owner == n.st.Self() {
@@ -188,6 +192,11 @@ func (n *Node) hear(ctx context.Context, from index.DeviceID, a *heads.Announced
 	}
 	if err := n.judgeAll(ctx, a.Head, known); err != nil {
 		return err
+	}
+	if retired(said) {
+		if err := n.st.ForgetAnswers(ctx, l); err != nil {
+			n.log.Warn("forget answers", "location", l, "error", err)
+		}
 	}
 	return n.st.SetHeard(ctx, said)
 }

@@ -15,12 +15,24 @@ import (
 )
 
 const (
-	// What a row costs on the wire in a transfer of all and of changes, before any was measured. Bytes.
-	fullRowBytes  = 26
+	// What a row costs on the wire, about, in a transfer of all and of changes, and at most. Bytes.
+	fullRowBytes  = 28
 	deltaRowBytes = 40
+	maxRowBytes   = 4096
+
+	// What a snapshot takes on the wire, packed, of a location's file with indexes and tree. Percent.
+	nativeShare  = 70
+	compactShare = 20
+
+	// What is taken for usual before anything was fetched from a device: bytes a second on a local network and elsewhere,
+	// entries a second proved, and the least that any transfer takes.
+	usualNear    = 50_000_000
+	usualFar     = 1_000_000
+	usualEntries = 300_000
+	usualLeast   = 50 * time.Millisecond
 
 	// measureRows is how many rows a transfer must have for its rate to say something.
-	measureRows = 1000
+	measureRows = 10_000
 
 	// maxSyncFailures is how many failed transfers end [Node.Sync]. Between them the syncer tries other providers.
 	maxSyncFailures = 3
@@ -92,21 +104,52 @@ func (n *Node) SyncCost(ctx context.Context, r SyncRequest) (SyncCost, error) {
 	if p.Idle() || p.Provider.IsZero() {
 		return out, nil
 	}
-	out.Provider = n.lib.name(p.Provider)
-	rowBytes := int64(fullRowBytes)
-	if out.Entries = p.Offer.Count; s.Held != nil && s.Held.Epoch == p.Offer.Epoch {
-		rowBytes = deltaRowBytes
-		out.Entries = min(p.Offer.Seq-s.Held.Seq, p.Offer.Count)
+	out.Provider, out.Strategy = n.lib.name(p.Provider), string(p.Strategy)
+	var from syncer.Heard
+	for _, h := range s.Heard {
+		if h.Device == p.Provider {
+			from = h
+		}
 	}
-	out.Bytes = out.Entries * rowBytes
+	out.Entries, out.Bytes = transferSize(&s, &p, &from)
 	last, err := n.lastRate(ctx, p.Provider)
 	if err != nil {
 		return out, humane(err)
 	}
-	if last.took > 0 {
-		out.Duration = time.Duration(float64(last.took) * float64(out.Entries) / float64(last.entries))
+	if out.Measured = last.took > 0; !out.Measured {
+		last = usualRate(from.Link, &out)
 	}
+	out.Duration = time.Duration(float64(last.took) * float64(out.Entries) / float64(last.entries))
 	return out, nil
+}
+
+// transferSize says how many entries a plan fetches, at most, and how many bytes that takes, about.
+func transferSize(s *syncer.Situation, p *syncer.Plan, from *syncer.Heard) (entries, bytes int64) {
+	h := &p.Offer
+	switch p.Strategy {
+	case syncer.BatchDelta:
+		entries = min(h.Seq-s.Held.Seq, h.Count)
+		return entries, entries * deltaRowBytes
+	case syncer.Native:
+		bytes = from.Size / 100 * nativeShare
+	case syncer.Compact:
+		bytes = from.Size / 100 * compactShare
+	}
+	if bytes == 0 || bytes > h.Count*maxRowBytes { // it was not said, or can't be true
+		bytes = h.Count * fullRowBytes
+	}
+	return h.Count, bytes
+}
+
+// usualRate is how fast a transfer of some size over a link usually is.
+func usualRate(l syncer.Link, c *SyncCost) measured {
+	rate := float64(usualFar)
+	if l == syncer.LinkNear {
+		rate = usualNear
+	}
+	onWire := float64(c.Bytes) / rate * float64(time.Second)
+	proving := float64(c.Entries) / usualEntries * float64(time.Second)
+	return measured{c.Entries, c.Bytes, time.Duration(max(onWire, proving, float64(usualLeast)))}
 }
 
 // toSync finds the location that is meant, and what the syncer would do if its policy were to hold a replica.
@@ -135,7 +178,7 @@ func (n *Node) toSync(ctx context.Context, r SyncRequest) (Location, syncer.Situ
 	}
 	for _, s := range sits {
 		if s.Location == one.Ref() {
-			s.Policy = syncer.Full
+			s.Policy, s.Apart, s.Rules = syncer.Full, n.apart.has(s.Held), n.cfg.rules()
 			return *one, s, syncer.Decide(&s), n.cantSync(one, &s)
 		}
 	}

@@ -92,7 +92,7 @@ func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
 		for _, h := range heard[l] {
 			reachable := v.live != nil && v.live.connected(h.Device)
 			s.Heard = append(s.Heard, syncer.Heard{
-				Device: h.Device, Head: h.Head, Horizon: h.Horizon, Held: h.Held, Reachable: reachable, Link: v.live.link(h.Device),
+				Device: h.Device, Head: h.Head, Horizon: h.Horizon, Size: h.Size, Held: h.Held, Reachable: reachable, Link: v.live.link(h.Device),
 			})
 		}
 		if newest, ok := s.Newest(); ok {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"testing"
 	"testing/synctest"
@@ -203,6 +204,38 @@ func TestPolicies(t *testing.T) {
 		if d := cmp.Diff(want, got); d != "" || err != nil {
 			t.Errorf("after %+v: %v\n%s", step, err, d)
 		}
+	}
+}
+
+// TestSize compares with the file once its log is in it.
+func TestSize(t *testing.T) {
+	s := newStore(t)
+	l := newLocationIn(t, s)
+	if _, err := s.Size(t.Context(), index.Location{Owner: s.Self()}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("of none: %v", err)
+	}
+	before, err := s.Size(t.Context(), l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []index.Change
+	for i := range 1000 {
+		files = append(files, put(fmt.Sprintf("a file with a long name, number %d", i), 1))
+	}
+	commit(t, s, l, files...)
+	after, err := s.Size(t.Context(), l)
+	if err != nil || after <= before {
+		t.Errorf("%d bytes, then %d, %v", before, after, err)
+	}
+	snap, err := s.Export(t.Context(), l, Native)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if snap.Size != after {
+		t.Errorf("%d bytes, a native snapshot has %d", after, snap.Size)
+	}
+	if err := snap.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -78,6 +78,7 @@ type Heard struct {
 	Head    index.SignedHead
 	Record  []byte // canonical bytes
 	Horizon int64  // of that device's file
+	Size    int64  // of that device's file, as it says, in bytes; 0 = not known
 	Held    bool   // that device holds a replica at this head
 	Listed  bool   // that device named this head when it last said which it knows; false once it left it out
 	At      time.Time
@@ -94,8 +95,8 @@ func insertHeard(c *conn, h *Heard) error {
 		return err
 	}
 	l := h.Head.Location
-	return c.run("INSERT OR REPLACE INTO heard (owner, id, device, head, record, horizon, held, listed, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		l.Owner[:], l.ID[:], h.Device[:], head, h.Record, h.Horizon, asInt(h.Held), asInt(h.Listed), h.At.UnixNano())
+	return c.run("INSERT OR REPLACE INTO heard (owner, id, device, head, record, horizon, size, held, listed, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		l.Owner[:], l.ID[:], h.Device[:], head, h.Record, h.Horizon, h.Size, asInt(h.Held), asInt(h.Listed), h.At.UnixNano())
 }
 
 // AllHeard reads all heads heard.
@@ -121,10 +122,10 @@ func (s *Store) HeardFrom(ctx context.Context, d index.DeviceID) ([]Heard, error
 	return s.readHeard(ctx, " WHERE device = ?", d[:])
 }
 
-func (s *Store) readHeard(ctx context.Context, where string, args ...driver.Value) ([]Heard, error) {
+func (s *Store) readHeard(ctx context.Context, which string, args ...driver.Value) ([]Heard, error) {
 	var out []Heard
 	err := s.node.with(ctx, func(c *conn) error {
-		for row, err := range c.query(ctx, "SELECT device, head, record, horizon, held, listed, at FROM heard"+where, args...) {
+		for row, err := range c.query(ctx, "SELECT device, head, record, horizon, size, held, listed, at FROM heard"+which, args...) {
 			if err != nil {
 				return err
 			}
@@ -137,9 +138,10 @@ func (s *Store) readHeard(ctx context.Context, where string, args ...driver.Valu
 			}
 			h.Record = cloneBlob(row[2])
 			h.Horizon, _ = row[3].(int64)
-			held, _ := row[4].(int64)
-			listed, _ := row[5].(int64)
-			at, _ := row[6].(int64)
+			h.Size, _ = row[4].(int64)
+			held, _ := row[5].(int64)
+			listed, _ := row[6].(int64)
+			at, _ := row[7].(int64)
 			h.Held, h.Listed, h.At = held == 1, listed == 1, time.Unix(0, at)
 			out = append(out, h)
 		}

@@ -22,7 +22,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 // examples stands for the parts of statements that are made when the program runs.
-var examples = map[string]string{"table": "entries", "one": "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"}
+var examples = map[string]string{"table": "entries", "which": " WHERE owner = ? AND id = ?", "one": "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"}
 
 // statements finds every SQL statement in the sources of this package, by file: what begins as one, put together from
 // literals and constants.

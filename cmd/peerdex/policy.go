@@ -137,13 +137,12 @@ func (a *app) sync(ctx context.Context, r api.SyncRequest, yes bool) error {
 
 // costOf says what fetching a location costs.
 func costOf(c *api.SyncCost) string {
-	s := fmt.Sprintf("up to %s, about %s", count(c.Entries, "entry"), size(c.Bytes))
-	if c.Duration > 0 {
-		s += ", about " + took(c.Duration)
-	} else {
-		s += ", for a time not known yet"
+	how := "about "
+	if !c.Measured {
+		how = "perhaps "
 	}
-	return s + ", from " + quote(c.Provider)
+	return fmt.Sprintf("up to %s, about %s, %s%s, from %s",
+		count(c.Entries, "entry"), size(c.Bytes), how, took(c.Duration), quote(c.Provider))
 }
 
 // confirm asks a question to be answered with yes on the terminal. Without a terminal, yes must have been said before.

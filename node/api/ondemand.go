@@ -57,8 +57,10 @@ type SyncCost struct {
 	Location Location      `json:"location"`
 	Entries  int64         `json:"entries"`            // to be fetched, at most; 0 = nothing is to be done
 	Bytes    int64         `json:"bytes"`              // on the wire, about
-	Duration time.Duration `json:"duration,omitempty"` // ns, by the rate measured last; 0 = none was
+	Duration time.Duration `json:"duration"`           // ns, about
+	Measured bool          `json:"measured"`           // Duration is by the last transfer from that device; else by what is usual
 	Provider string        `json:"provider,omitempty"` // device that would serve it
+	Strategy string        `json:"strategy,omitempty"` // how it would be fetched
 }
 
 func (s *server) totals(w http.ResponseWriter, r *http.Request) error {

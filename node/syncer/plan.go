@@ -27,6 +27,7 @@ type Heard struct {
 	Device    index.DeviceID
 	Head      index.SignedHead
 	Horizon   int64 // lowest seq from which it can serve a delta
+	Size      int64 // of its file, as it says, in bytes; 0 = not known. Only to tell what a snapshot would cost
 	Held      bool  // it holds a replica at this head, so that it can serve it
 	Reachable bool  // connected at this moment
 	Link      Link  // over which it would serve

@@ -62,6 +62,7 @@ CREATE TABLE heard (
   head    BLOB    NOT NULL,
   record  BLOB    NOT NULL,
   horizon INTEGER NOT NULL,
+  size    INTEGER NOT NULL,       -- bytes of its file, as that device says; 0 = not known
   held    INTEGER NOT NULL,       -- 1 when that device holds a replica at this head
   listed  INTEGER NOT NULL,       -- 1 while that device names this head among those that it knows
   at      INTEGER NOT NULL,       -- ns since 1970, our clock
