@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,6 +31,7 @@ func (v *view) listFar(ctx context.Context, at *site, r *ListRequest, out *Listi
 		out.Entries = append(out.Entries, got.hit(out.Device, out.Path, &l.Folder))
 		return nil
 	}
+	out.Entries = slices.Grow(out.Entries, len(l.Entries))
 	for i := range l.Entries {
 		out.Entries = append(out.Entries, got.hit(out.Device, joinPath(out.Path, l.Entries[i].Name), &l.Entries[i]))
 	}

@@ -243,6 +243,7 @@ func (v *view) listFolder(ctx context.Context, d *Device, at *site, r ListReques
 		out.Entries = append(out.Entries, hit(d.Name, l, out.AsOf, path, &got.Folder))
 		return out, nil
 	}
+	out.Entries = slices.Grow(out.Entries, len(got.Entries))
 	for i := range got.Entries {
 		e := &got.Entries[i]
 		out.Entries = append(out.Entries, hit(d.Name, l, out.AsOf, joinPath(path, e.Name), e))
