@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"os"
@@ -9,11 +10,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/node"
 	"github.com/peerdex/peerdex/node/api"
+	"github.com/peerdex/peerdex/protocols/wire"
 	"github.com/peerdex/peerdex/store"
 )
 
@@ -436,72 +437,6 @@ func TestMeteredLink(t *testing.T) {
 	}
 }
 
-// TestLazySearch searches locations here and far away together, in every order and page by page, and compares with a
-// device that holds everything.
-func TestLazySearch(t *testing.T) {
-	nas, desk, laptop := newDevice(t, "nas"), newDevice(t, "desk"), newDevice(t, "laptop")
-	nas.pairWith(laptop)
-	nas.pairWith(desk)
-	root := tree(t, "tank/docs/report-2.pdf", "tank/docs/report-1.pdf", "tank/report.txt", "work/report-1.pdf", "work/other.txt", "home/report-10.pdf", "home/x/report-2.pdf")
-	laptop.policy("nas", "lazy")
-	eventually(t, "laptop hears of the desk", func() bool {
-		all, err := laptop.Devices(t.Context())
-		return err == nil && slices.ContainsFunc(all, func(d node.Device) bool { return d.Name == "desk" })
-	})
-	laptop.policy("desk", "lazy")
-	tank, work := nas.add(root+"/tank"), desk.add(root+"/work")
-	home := laptop.add(root + "/home")
-	laptop.hears(nas, tank, api.StateLazy)
-	eventually(t, "laptop hears of the desk", func() bool { return laptop.sees(work) != nil && laptop.sees(work).State == api.StateLazy })
-	nas.holds(laptop, home)
-	nas.holds(desk, work)
-	laptop.hears(desk, work, api.StateLazy)
-	for _, text := range []string{"report", "docs/*.pdf", "size:>0 on:nas,laptop ext:pdf,txt modified:<1d", "location:work r", "-on:nas report"} {
-		for _, sort := range []string{"", "name", "size-"} {
-			q := node.Query{Text: text, Sort: sort}
-			var all, want []string
-			eventually(t, "everything is searched", func() bool {
-				got, err := tryToFind(laptop, q)
-				all = got
-				return err == nil
-			})
-			want, err := tryToFind(nas, q)
-			if err != nil {
-				t.Fatal(err)
-			}
-			a, b := slices.Sorted(slices.Values(all)), slices.Sorted(slices.Values(want))
-			if !slices.Equal(a, b) {
-				t.Errorf("%q by %q: %q, the nas finds %q", text, sort, all, want)
-			}
-			var paged []string
-			for q.Limit, q.After = 2, ""; ; {
-				page, next := laptop.searched(q, "")
-				paged = append(paged, page...)
-				if q.After = next; next == "" {
-					break
-				}
-			}
-			if !slices.Equal(paged, all) {
-				t.Errorf("%q by %q, page by page: %q, want %q", text, sort, paged, all)
-			}
-		}
-	}
-	sorted, _ := laptop.searched(node.Query{Text: "report", Sort: "name"}, root)
-	if want := []string{"report-1.pdf", "report-1.pdf", "report-10.pdf", "report-2.pdf", "report-2.pdf", "report.txt"}; !slices.EqualFunc(sorted, want, func(s, w string) bool { return strings.HasSuffix(s, "/"+w) }) {
-		t.Errorf("sorted: %q", sorted)
-	}
-}
-
-func tryToFind(d *device, q node.Query) (out []string, err error) {
-	for h, err := range d.Search(d.t.Context(), q) {
-		if err != nil {
-			return out, err
-		}
-		out = append(out, h.Device+":"+h.Path)
-	}
-	return out, nil
-}
-
 // TestRetiredLazyLocation removes a location that is asked for on demand: it can't be asked for any more.
 func TestRetiredLazyLocation(t *testing.T) {
 	nas, laptop, l := lazyPair(t, "a.txt")
@@ -548,59 +483,25 @@ func TestDamagedCache(t *testing.T) {
 	}
 }
 
-// BenchmarkListOnDemand lists folders of 1,000 entries of another device, each for the first time, and then again and again
-// from the cache.
-func BenchmarkListOnDemand(b *testing.B) {
-	const n = 200
-	library := b.TempDir()
-	nas, laptop := benchNode(b, library, "nas"), benchNode(b, library, "laptop")
-	inv, err := nas.Invite(b.Context())
+// TestAnswerThatCantBeTrue gets an answer at a head that its owner can't have signed beside the one heard.
+func TestAnswerThatCantBeTrue(t *testing.T) {
+	nas, laptop, l := lazyPair(t, "a.txt")
+	now, _, err := nas.NoticeOf(t.Context(), l.Ref())
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	if _, err := laptop.Join(b.Context(), node.JoinRequest{Ticket: inv.Ticket}); err != nil {
-		b.Fatal(err)
+	if err := laptop.JudgeAnswer(t.Context(), now); err != nil {
+		t.Errorf("the head that was heard: %v", err)
 	}
-	if _, err := laptop.Policy(b.Context(), node.PolicyRequest{Of: "nas", Policy: "lazy"}); err != nil {
-		b.Fatal(err)
-	}
-	l, err := nas.AddLocation(b.Context(), node.AddRequest{Name: "large"})
+	now.Root[0] ^= 1
+	forked, err := index.SignHead(now.Head, nas.Key())
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	res, err := nas.Commit(b.Context(), l.Ref(), folders(n, 1000))
-	if err != nil {
-		b.Fatal(err)
+	if err := laptop.JudgeAnswer(t.Context(), forked); !errors.Is(err, wire.ErrMalformed) || laptop.sees(l).State != api.StateFrozen {
+		t.Errorf("another head of the same seq: %v, %+v", err, laptop.sees(l))
 	}
-	list := func(i int) (node.Listing, error) {
-		return laptop.List(b.Context(), node.ListRequest{Device: "nas", Path: fmt.Sprintf("/large/folder-%04d", i)})
+	if _, _, err := laptop.list("nas", l.Root); code(err) != api.CodeUnavailable || !strings.Contains(err.Error(), "cannot both be true") {
+		t.Errorf("listing: %v", err)
 	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		got, err := laptop.Locations(b.Context())
-		if err != nil || time.Now().After(deadline) {
-			b.Fatal(got, err)
-		}
-		if slices.ContainsFunc(got, func(x node.Location) bool { return x.Ref() == l.Ref() && x.HeardSeq == res.Head.Seq }) {
-			break
-		}
-	}
-	took := make([]float64, n) // ms
-	for i := range took {
-		begun := time.Now()
-		got, err := list(i)
-		took[i] = float64(time.Since(begun).Microseconds()) / 1000
-		if err != nil || len(got.Entries) != 1000 || got.Via.Cached {
-			b.Fatal(i, len(got.Entries), got.Via, err)
-		}
-	}
-	slices.Sort(took)
-	i := 0
-	for b.Loop() {
-		if got, err := list(i % n); err != nil || len(got.Entries) != 1000 || !got.Via.Cached {
-			b.Fatal(len(got.Entries), got.Via, err)
-		}
-		i++
-	}
-	b.ReportMetric(took[n/2], "ms-first-median")
-	b.ReportMetric(took[n*95/100], "ms-first-p95")
 }

@@ -12,8 +12,9 @@ import (
 	"github.com/peerdex/peerdex/node/syncer"
 )
 
-// SetMetered says whether this device's network is paid for by what it carries. While it is, locations from 100,000
-// entries on are not fetched whole by themselves but asked for on demand, unless their policy says "full".
+// SetMetered says whether this device's network is paid for by what it carries. While it is, locations of 100,000 entries
+// or more are not fetched by themselves but asked for on demand, unless their policy says "full"; a replica of one that is
+// here goes on with less than 10,000 changes at a time.
 func (n *Node) SetMetered(metered bool) {
 	if n.metered.Swap(metered) == metered {
 		return
@@ -77,7 +78,7 @@ func (v *view) notKept(ctx context.Context, d *Device, path string) error {
 		l := &all[i]
 		base := (&index.Record{Name: l.Name, Root: l.Root}).Base()
 		_, in := below(base, path)
-		if l.Owner != d.ID || l.Seq != 0 || !in || l.State != api.StateOff && l.State != api.StateNever {
+		if l.Owner != d.ID || l.Seq != 0 || !in || l.State != api.StateOff && l.State != api.StateNever && l.State != api.StateFrozen {
 			continue
 		}
 		e := &Error{

@@ -233,8 +233,10 @@ func (n *Node) fetchNow(ctx context.Context, l index.Location, p *syncer.Plan) e
 		return err
 	}
 	failures := 0
-	for e := range changes {
+	for e, err := range changes {
 		switch {
+		case err != nil:
+			return err
 		case e.Progress != nil && e.Progress.Finished && e.Progress.Error != "" && e.Progress.Location == l:
 			if failures++; failures == maxSyncFailures {
 				return &Error{Code: api.CodeFailed, Title: "the transfer failed", Detail: e.Progress.Error, Hint: "peerdex status"}

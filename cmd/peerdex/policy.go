@@ -27,8 +27,8 @@ a device for which nothing else was chosen. Without a value it shows what counts
   lazy   no copy: ls, find and info ask a device that has it, and remember the
          answers. Without such a device, what is remembered answers
   off    nothing: neither a copy nor asking
-  auto   full; but lazy from 100,000 entries on, if this device's network is set
-         as metered, or all there is is a relay of strangers (the default)
+  auto   full; but lazy for locations of 100,000 entries or more, while this device's
+         network is set as metered, or all there is is a relay of strangers (the default)
 
 A copy that is here already stays when lazy or off is chosen, and moves no further;
 lazy asks for what is newer and falls back on it. "peerdex sync LOCATION" fetches a

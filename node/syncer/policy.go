@@ -9,7 +9,7 @@ type Policy string
 
 // The policies.
 const (
-	Auto Policy = "auto" // a replica, unless it would be large and every way to get it is costly
+	Auto Policy = "auto" // a replica, unless the location is large and every way to get it is costly
 	Full Policy = "full" // a replica, whatever it costs
 	Lazy Policy = "lazy" // no replica: providers are asked when somebody asks. One that is there stays, and moves no further
 	Off  Policy = "off"  // nothing, neither a replica nor asking. One that is there stays, and moves no further

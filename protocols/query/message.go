@@ -115,6 +115,12 @@ func (r *Request) Check() error {
 		return fmt.Errorf("order %v: %w", r.Order, index.ErrInvalid)
 	case r.Limit < 0 || r.Limit > wire.MaxRows:
 		return fmt.Errorf("limit %d: %w", r.Limit, index.ErrInvalid)
+	}
+	return r.checkAfter()
+}
+
+func (r *Request) checkAfter() error {
+	switch {
 	case r.After != nil && (r.After.ID < 1 || r.After.ID > index.MaxID || len(r.After.Text) > index.MaxNameLen):
 		return fmt.Errorf("after %+v: %w", *r.After, index.ErrInvalid)
 	case r.After != nil && r.Op != OpList && r.Op != OpSearch:
