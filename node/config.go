@@ -8,10 +8,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/libp2p/go-libp2p"
+
 	"github.com/peerdex/peerdex/discovery"
 	"github.com/peerdex/peerdex/index/membership"
 	"github.com/peerdex/peerdex/node/api"
 	"github.com/peerdex/peerdex/node/syncer"
+	"github.com/peerdex/peerdex/protocols/wire"
 )
 
 // The types of the node's methods are those of its API, so that a program in process and one that speaks HTTP see the
@@ -73,6 +76,12 @@ type (
 	SyncRequest = api.SyncRequest
 	// SyncCost is what that would cost.
 	SyncCost = api.SyncCost
+	// Transfers is the queue of transfers.
+	Transfers = api.Transfers
+	// Transfer is a location that is being fetched, or waits for it.
+	Transfer = api.Transfer
+	// TransferRequest pauses, resumes or cancels transfers.
+	TransferRequest = api.TransferRequest
 	// Progress is the state of a scan or a transfer.
 	Progress = api.Progress
 	// Event is something that happened.
@@ -108,11 +117,17 @@ type Config struct {
 	ConfirmAfter time.Duration
 	// InviteTTL is how long an invite stays open; 0 = 10 min.
 	InviteTTL time.Duration
+	// Libp2p are further options of the libp2p host, applied after the node's own, for programs that count or change what
+	// it does. A gater can't be among them. That the host still keeps to Reach is up to who gives them.
+	Libp2p []libp2p.Option
 	// Strategy is how replicas are filled that have nothing to build on: "auto" (default) by what is the case, or always
 	// "batch", "compact" or "native".
 	Strategy string
 	// SnapshotFrom is the number of entries from which a snapshot is taken with "auto"; 0 = 10,000.
 	SnapshotFrom int64
+	// LimitDown and LimitUp cap what all of peerdex's streams together receive and send, in bytes a second; 0 = not. The
+	// lowest cap is 32 KiB/s.
+	LimitDown, LimitUp int64
 	// Logger takes what a person who looks for a fault would want; nil = nothing.
 	Logger *slog.Logger
 	// Version of the program, shown to people; "" = "dev".
@@ -146,6 +161,12 @@ func (c Config) withDefaults() (Config, discovery.Reach, error) {
 	}
 	if c.SnapshotFrom < 0 {
 		return fail("the number of entries can't be used", "give 0 or more", fmt.Errorf("SnapshotFrom %d: %w", c.SnapshotFrom, os.ErrInvalid))
+	}
+	for _, limit := range []int64{c.LimitDown, c.LimitUp} {
+		if limit != 0 && limit < wire.MinRate {
+			return fail("the limit is too low", "give 32 kB/s or more, or none",
+				fmt.Errorf("%d bytes a second, %d at least: %w", limit, wire.MinRate, os.ErrInvalid))
+		}
 	}
 	if c.DeviceName == "" {
 		c.DeviceName = hostName()

@@ -22,6 +22,7 @@
 // What a device lost of its own index it takes back from another one, and goes on.
 // By [Node.Policy] a location can also be asked for on demand, instead of being held; [Node.SetMetered] does so for large ones
 // while the network is paid for by what it carries. Answers then say where they came from, in [Hit].Via.
+// What is being fetched is listed by [Node.Transfers], and paused, resumed or cancelled by [Node.ControlTransfers].
 // [OpenReader] answers the same questions from a data folder without a running node.
 //
 // Errors that a person should read are of type [*Error], with a code, what happened, why probably, and what to do. All

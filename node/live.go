@@ -22,6 +22,7 @@ type live struct {
 
 	mu     sync.Mutex
 	moving map[movement]Progress
+	speeds map[movement]*speed
 	failed map[index.Location]error // of the last scan, such as a full disk
 }
 
@@ -103,16 +104,7 @@ func (v *live) scanFailed(l index.Location) string {
 	return ""
 }
 
-func (v *live) syncing(l index.Location) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for _, phase := range []string{api.PhaseFetch, api.PhaseProve, api.PhaseImport} {
-		if _, ok := v.moving[movement{l, phase}]; ok {
-			return true
-		}
-	}
-	return false
-}
+func (v *live) syncing(l index.Location) bool { return v.moves(l) != nil }
 
 // provider is the device from which a location is being fetched.
 func (v *live) provider(l index.Location) string {
@@ -148,14 +140,43 @@ func (n *Node) report(p Progress, t *throttle) {
 	if p.Device == "" {
 		p.Device = n.lib.name(p.Location.Owner)
 	}
-	n.live.mu.Lock()
-	n.live.moving[movement{p.Location, p.Phase}] = p
-	n.live.mu.Unlock()
+	n.live.move(&p)
 	kind := api.EventTransferProgress
 	if p.Phase == api.PhaseScan {
 		kind = api.EventScanProgress
 	}
+	if p.Phase == api.PhaseFetch {
+		done, total := p.DoneEntries, p.TotalEntries
+		if p.InBytes() {
+			done, total = p.DoneBytes, p.TotalBytes
+		}
+		n.syncer.At(p.Location, done, total)
+	}
 	n.events.emit(Event{Type: kind, Progress: &p})
+}
+
+// move keeps a progress, and adds to it how fast it is.
+func (v *live) move(p *Progress) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	key := movement{p.Location, p.Phase}
+	if v.speeds[key] == nil {
+		v.speeds[key] = &speed{}
+	}
+	v.speeds[key].measure(p, time.Now())
+	v.moving[key] = *p
+}
+
+// moves is the progress of the transfer of a location; nil if there is none.
+func (v *live) moves(l index.Location) *Progress {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, phase := range []string{api.PhaseFetch, api.PhaseProve, api.PhaseImport} {
+		if p, ok := v.moving[movement{l, phase}]; ok {
+			return &p
+		}
+	}
+	return nil
 }
 
 // ended forgets a phase that another follows.
@@ -163,6 +184,7 @@ func (v *live) ended(l index.Location, phase string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	delete(v.moving, movement{l, phase})
+	delete(v.speeds, movement{l, phase})
 }
 
 // endReport tells that a scan or a transfer ended.
@@ -170,6 +192,7 @@ func (n *Node) endReport(l index.Location, phase string, err error) {
 	n.live.mu.Lock()
 	p, ok := n.live.moving[movement{l, phase}]
 	delete(n.live.moving, movement{l, phase})
+	delete(n.live.speeds, movement{l, phase})
 	n.live.mu.Unlock()
 	if !ok {
 		p = Progress{Location: l, Device: n.lib.name(l.Owner), Phase: phase}

@@ -103,7 +103,7 @@ func (n *Node) newHost(listen libp2p.Option) (*guard.Host, error) {
 		func(c *libp2p.Config) error { c.ListenAddrs = nil; return nil },
 		listen,
 	)
-	h, err := libp2p.New(opts...)
+	h, err := libp2p.New(append(opts, n.cfg.Libp2p...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -319,9 +319,30 @@ func (n *Node) exchange(p peer.ID) error {
 	if _, err := heads.Exchange(ctx, s, p, n.headsConfig()); err != nil {
 		return err
 	}
-	n.talks.done(p)
+	n.met(p)
 	n.notices.Meet(p)
 	return nil
+}
+
+// met remembers that heads were exchanged with a device, and with that, that it is there: it may have been a stranger when
+// it connected.
+func (n *Node) met(p peer.ID) {
+	first := n.talks.last(p).IsZero()
+	n.talks.done(p)
+	if d, err := wire.DeviceOf(p); err == nil && first {
+		n.keep(n.st.SetContact(n.ctx, d, time.Now(), ""))
+	}
+}
+
+// parted remembers of the devices that are connected when the node ends that they were there.
+func (n *Node) parted() {
+	for _, p := range n.lib.others() {
+		if d, err := wire.DeviceOf(p); err == nil && n.live.connected(d) {
+			if err := n.st.SetContact(context.WithoutCancel(n.ctx), d, time.Now(), ""); err != nil {
+				n.log.Warn("remember contact", "error", err)
+			}
+		}
+	}
 }
 
 // everyone talks with all connected members, side by side.

@@ -56,6 +56,8 @@ type Node struct {
 
 	codecs  *wire.Codecs
 	traffic *wire.Traffic
+	rates   *wire.Rates
+	places  *wire.Places               // of bulk streams
 	host    atomic.Pointer[guard.Host] // nil before Start
 	keeper  *discovery.Keeper
 	mdns    *discovery.MDNS
@@ -99,13 +101,14 @@ func Open(cfg Config) (*Node, error) {
 		cfg: cfg, reach: reach, log: cfg.Logger, events: newEvents(), static: map[peer.ID][]ma.Multiaddr{},
 		rescan: make(chan struct{}, 1), told: make(chan struct{}, 1), asked: make(chan struct{}, 1),
 		codecs: new(wire.Codecs), traffic: new(wire.Traffic),
+		rates: wire.NewRates(cfg.LimitDown, cfg.LimitUp),
 	}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	n.work, n.pulls = newWork(n.ctx, &n.activity), newPulls()
 	n.metered.Store(cfg.Metered)
 	n.scrub = scrub.New(n.scrubConfig())
 	st.OnDamage(n.suspect)
-	n.view = view{st: st, live: &live{n: n, moving: map[movement]Progress{}, failed: map[index.Location]error{}}}
+	n.view = view{st: st, live: &live{n: n, moving: map[movement]Progress{}, speeds: map[movement]*speed{}, failed: map[index.Location]error{}}}
 	if err := n.open(); err != nil {
 		n.cancel(errClosing)
 		return nil, humane(errors.Join(fmt.Errorf("open %s: %w", cfg.Dir, err), st.Close()))
@@ -131,12 +134,12 @@ func (n *Node) open() error {
 	if err := n.st.EnterLibrary(n.ctx, n.lib.id()); err != nil {
 		return err
 	}
-	n.syncer = syncer.New(syncer.Config{Situations: n.replicas, Do: n.attempt, Log: n.log})
+	n.syncer = syncer.New(syncer.Config{Situations: n.replicas, Do: n.attempt, Jobs: jobs{n}, Log: n.log})
 	n.talks, n.losses = newTalks(), newLosses()
 	n.window = pair.NewWindow(pair.WindowConfig{Config: n.wire(), Self: n.st.Self(), Admitter: admitter{n}})
-	places := wire.NewPlaces(0, 0)
-	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}, Places: places})
-	n.files = snapshot.NewServer(snapshot.ServerConfig{Config: n.wire(), Source: snapshots{n}, Places: places})
+	n.places = wire.NewPlaces(0, 0)
+	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}, Places: n.places})
+	n.files = snapshot.NewServer(snapshot.ServerConfig{Config: n.wire(), Source: snapshots{n}, Places: n.places})
 	n.trees = tree.NewServer(tree.ServerConfig{Config: n.wire(), Source: source{n}})
 	n.queries = query.NewServer(query.ServerConfig{Config: n.wire(), Source: answers{n}})
 	n.headsOf = heads.NewServer(n.headsConfig())
@@ -146,7 +149,7 @@ func (n *Node) open() error {
 
 // wire is what all protocols share.
 func (n *Node) wire() wire.Config {
-	return wire.Config{Codecs: n.codecs, Traffic: n.traffic, Log: n.log}
+	return wire.Config{Codecs: n.codecs, Traffic: n.traffic, Rates: n.rates, Log: n.log}
 }
 
 func (n *Node) headsConfig() heads.Config {
@@ -224,6 +227,7 @@ func (n *Node) Close() error {
 		n.window.Close(), n.batches.Close(), n.files.Close(), n.trees.Close(), n.queries.Close(),
 		n.headsOf.Close(), n.notices.Close(),
 	}
+	n.parted()
 	if h := n.host.Load(); h != nil {
 		errs = append(errs, h.Close())
 	}

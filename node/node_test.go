@@ -137,7 +137,7 @@ func (d *device) holds(owner *device, l node.Location) {
 			d.t.Fatal(err)
 		}
 		return slices.ContainsFunc(locs, func(x node.Location) bool {
-			return x.Ref() == l.Ref() && x.Seq == mine.Seq && x.AsOf.Equal(mine.AsOf) && x.State == api.StateCurrent
+			return x.Ref() == l.Ref() && x.Seq == mine.Seq && x.AsOf.Equal(mine.AsOf) && x.Newest()
 		})
 	})
 }

@@ -145,7 +145,7 @@ func TestWhatANoticeChanges(t *testing.T) {
 		state string
 		told  int64
 	}{
-		{"known", now, false, api.StateCurrent, seq},
+		{"known", now, false, api.StateOwnerAway, seq},
 		{"newer", sign(func(h *index.Head) { h.Seq += 5 }), false, api.StateBehind, seq + 5},
 		{"older than heard", sign(func(h *index.Head) { h.Seq += 4 }), true, api.StateBehind, seq + 5},
 		{"of a record that is not known", sign(func(h *index.Head) { h.Seq, h.Record = h.Seq+6, index.Hash{1} }), false, api.StateBehind, seq + 5},

@@ -260,7 +260,7 @@ func TestPolicies(t *testing.T) {
 	}
 	// Lazy again: the replica stays, and is the fallback.
 	laptop.policy(l.Name, "lazy")
-	laptop.hears(nas, l, api.StateLazy)
+	laptop.hears(nas, l, api.StateCurrent)
 	if names, via, err := laptop.list("nas", l.Root); err != nil || via != nil || len(names) != 1 {
 		t.Errorf("a replica at the newest state: %q, %+v, %v", names, via, err)
 	}
@@ -334,7 +334,7 @@ func TestSyncNow(t *testing.T) {
 		t.Errorf("cost: %+v, %v", cost, err)
 	}
 	got, err := laptop.Sync(t.Context(), node.SyncRequest{Location: l.Name})
-	if mine := nas.own(l.Name); err != nil || got.Seq != mine.Seq || got.State != api.StateLazy || !strings.Contains(got.Detail, "moves no further") {
+	if mine := nas.own(l.Name); err != nil || got.Seq != mine.Seq || got.State != api.StateCurrent || got.Policy != "lazy" {
 		t.Errorf("fetched: %+v, %v", got, err)
 	}
 	if names, via, err := laptop.list("nas", l.Root+"/docs"); err != nil || via != nil || len(names) != 2 {
@@ -354,6 +354,17 @@ func TestSyncNow(t *testing.T) {
 	if got := laptop.sees(l); got.Seq == got.HeardSeq || got.HeardSeq == 0 {
 		t.Errorf("the replica moved by itself: %+v", got)
 	}
+	control := func(action api.TransferAction) {
+		t.Helper()
+		if _, err := laptop.ControlTransfers(t.Context(), node.TransferRequest{Action: action, All: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	control(api.PauseTransfers)
+	if _, err := laptop.Sync(t.Context(), node.SyncRequest{Location: l.Name}); code(err) != api.CodeConflict {
+		t.Errorf("while all is paused: %v", err)
+	}
+	control(api.ResumeTransfers)
 	nas.stop()
 	eventually(t, "nobody has it", func() bool {
 		_, err := laptop.Sync(t.Context(), node.SyncRequest{Location: l.Name})

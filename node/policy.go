@@ -47,27 +47,6 @@ func (v *view) policyOf(set map[index.Location]string, l index.Location) syncer.
 // metered reports whether the network of a running node is paid for by what it carries.
 func (v *view) metered() bool { return v.live != nil && v.live.n.metered.Load() }
 
-// policyState is the state of a location that its policy keeps from being fetched.
-func policyState(s *syncer.Situation, p *syncer.Plan, newest *index.SignedHead) (state, detail string) {
-	switch {
-	case s.Damaged:
-		detail = "the copy from before is damaged, and not used"
-	case s.Held == nil:
-		detail = "nothing of it is kept here"
-	case behind(s.Held, newest):
-		detail = "the copy from before is kept, and moves no further"
-	default:
-		detail = "the copy here is at the newest state heard, and moves no further"
-	}
-	if s.Policy == syncer.Off {
-		return api.StateOff, detail
-	}
-	if p.Strategy == syncer.OnDemand {
-		detail = p.Why + "; " + detail
-	}
-	return api.StateLazy, detail
-}
-
 // notKept is the error for a path in a location of which nothing is here and nobody is asked, nil if it is in none.
 func (v *view) notKept(ctx context.Context, d *Device, path string) error {
 	all, err := v.Locations(ctx)

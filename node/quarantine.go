@@ -83,7 +83,7 @@ func (n *Node) attempt(ctx context.Context, sit syncer.Situation, p syncer.Plan)
 	if !p.Provider.IsZero() {
 		defer n.activity.Begin()()
 	}
-	err := n.sync(ctx, sit, p)
+	err := patience(n.sync(ctx, sit, p))
 	// A snapshot that can't be proved says less than batches that can't: those are tried next.
 	if !unproved(err) || errors.Is(err, errMixed) || errors.Is(err, syncer.ErrNoSnapshot) {
 		return err

@@ -79,7 +79,7 @@ func TestScrubFindsWhatIsHidden(t *testing.T) {
 	}
 	old := laptop.file(l.Ref())
 	laptop.spoil(l, "a song.ogg", "a sonG.ogg")
-	if got := laptop.see(l); got.State != api.StateCurrent || !got.Checked.IsZero() {
+	if got := laptop.see(l); !got.Newest() || !got.Checked.IsZero() {
 		t.Fatalf("before the scrub: %+v", got)
 	}
 	if err := laptop.Scrub(t.Context()); err != nil {
@@ -91,14 +91,14 @@ func TestScrubFindsWhatIsHidden(t *testing.T) {
 	if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the damaged file: %v", err)
 	}
-	if got := laptop.see(other); got.Checked.IsZero() || got.State != api.StateCurrent {
+	if got := laptop.see(other); got.Checked.IsZero() || !got.Newest() {
 		t.Errorf("the other location after the scrub: %+v", got)
 	}
 	if err := laptop.Scrub(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, next, l, api.EventLocationChecked)
-	if got := laptop.see(l); got.Checked.IsZero() || got.State != api.StateCurrent {
+	if got := laptop.see(l); got.Checked.IsZero() || !got.Newest() {
 		t.Errorf("after the second scrub: %+v", got)
 	}
 }
@@ -294,7 +294,7 @@ func TestDamagedOwnFile(t *testing.T) {
 		expect(t, next, x, api.EventLocationQuarantined, api.EventBulkIndexComplete)
 		eventually(t, "the index of "+d.cfg.DeviceName+" is back", func() bool {
 			is := d.own(x.Name)
-			return is.State == api.StateCurrent && strings.HasPrefix(is.Epoch, "2.") && is.Seq > x.Seq && is.Entries == x.Entries && is.ID == x.ID
+			return is.Newest() && strings.HasPrefix(is.Epoch, "2.") && is.Seq > x.Seq && is.Entries == x.Entries && is.ID == x.ID
 		})
 		if res := d.checkResult(x, node.CheckRequest{Deep: true}); !res.OK {
 			t.Errorf("%s: %+v", d.cfg.DeviceName, res)
@@ -330,7 +330,7 @@ func TestLocationsAreApart(t *testing.T) {
 	laptop.holds(nas, l)
 	eventually(t, "the laptop's own index is back", func() bool {
 		is := laptop.own(mine.Name)
-		return is.State == api.StateCurrent && is.Entries == mine.Entries && is.Root == mine.Root
+		return is.Newest() && is.Entries == mine.Entries && is.Root == mine.Root
 	})
 	nas.holds(laptop, mine)
 	sameRows(t, nas, laptop, l)

@@ -135,7 +135,7 @@ func TestTakersOfOneSnapshot(t *testing.T) {
 	eventually(t, "the tablet has what the laptop has", func() bool {
 		locs, err := tablet.Locations(t.Context())
 		return err == nil && slices.ContainsFunc(locs, func(x node.Location) bool {
-			return x.Ref() == l.Ref() && x.State == api.StateCurrent && x.Entries == 20_009
+			return x.Ref() == l.Ref() && x.Newest() && x.Entries == 20_009
 		})
 	})
 	if got := stop()["big"]; len(got) == 0 || got[0] != "compact" {

@@ -156,10 +156,30 @@ func (g gossip) Heard(ctx context.Context, from peer.ID, news []heads.Announced,
 			}
 		}
 	}
-	g.n.talks.done(from)
+	if err := g.n.rehearOwn(ctx, d); err != nil {
+		return err
+	}
+	g.n.met(from)
 	g.n.notices.Meet(from)
-	if len(news)+len(gone) > 0 {
-		g.n.syncer.Kick()
+	g.n.syncer.Kick() // also when nothing is new: who says it is here now
+	return nil
+}
+
+// rehearOwn looks again at what a device said of own locations, since they may have changed under it: a file that was
+// restored from a backup, for one.
+func (n *Node) rehearOwn(ctx context.Context, d index.DeviceID) error {
+	said, err := n.st.HeardFrom(ctx, d)
+	if err != nil {
+		return err
+	}
+	for _, h := range said {
+		var rec index.Record
+		if h.Head.Location.Owner != n.st.Self() || n.verifyHead(&h.Head) != nil || rec.UnmarshalBinary(h.Record) != nil {
+			continue
+		}
+		if err := n.hearOwn(ctx, h.Head, &rec); err != nil {
+			return err
+		}
 	}
 	return nil
 }

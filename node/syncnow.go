@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -224,7 +225,11 @@ func (n *Node) fetchNow(ctx context.Context, l index.Location, p *syncer.Plan) e
 	listening, cancel := context.WithCancel(ctx)
 	defer cancel()
 	changes := n.Events(listening) // from here on: what happens next is not missed
-	n.syncer.Retry()
+	if err := n.syncer.Resume(ctx, l); errors.Is(err, syncer.ErrAllPaused) {
+		return conflict("all transfers are paused", "", "peerdex transfers resume --all")
+	} else if err != nil {
+		return err
+	}
 	goal := p.Offer
 	if p.Provider.IsZero() {
 		goal = p.Target
@@ -251,6 +256,21 @@ func (n *Node) fetchNow(ctx context.Context, l index.Location, p *syncer.Plan) e
 	return context.Cause(ctx)
 }
 
+// stopped is the error when somebody stopped the transfer of a location, nil if nobody did.
+func (n *Node) stopped(ctx context.Context, l *Location) error {
+	all, err := n.syncer.Queue(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		j := &all[i]
+		if (j.Location == l.Ref() || j.Location == syncer.All) && (j.State == syncer.Paused || j.State == syncer.Cancelled) {
+			return conflict(fmt.Sprintf("the transfer of %s: %s is %s", l.Device, l.Name, j.State), "", "peerdex transfers")
+		}
+	}
+	return nil
+}
+
 // fetched reports whether a state is here, or an error if it can't come.
 func (n *Node) fetched(ctx context.Context, l index.Location, goal *index.SignedHead) (bool, error) {
 	sits, err := n.situations(ctx)
@@ -270,7 +290,7 @@ func (n *Node) fetched(ctx context.Context, l index.Location, goal *index.Signed
 			if err != nil {
 				return false, err
 			}
-			return false, n.cantSync(&loc, s)
+			return false, cmp.Or(n.stopped(ctx, &loc), n.cantSync(&loc, s))
 		}
 	}
 	return false, notFound("nothing is known of the location any more", "peerdex locations")

@@ -168,7 +168,7 @@ func TestOwnerTakesItsIndexBack(t *testing.T) {
 			}
 			eventually(t, "nas has its locations back", func() bool {
 				locs, err := nas.Locations(t.Context())
-				return err == nil && len(locs) == 2 && !slices.ContainsFunc(locs, func(x node.Location) bool { return x.State != api.StateCurrent })
+				return err == nil && len(locs) == 2 && !slices.ContainsFunc(locs, func(x node.Location) bool { return !x.Newest() })
 			})
 			eventually(t, "nas has scanned the folder", func() bool { return len(nas.find("five.txt")) == 1 && len(nas.find("book")) == 3 })
 			grow(t, dir, "c/six.txt")
@@ -291,7 +291,7 @@ func TestLostLocationBeginsAnew(t *testing.T) {
 		t.Helper()
 		eventually(t, "it begins anew", func() bool {
 			now := nas.own(l.Name)
-			return strings.HasPrefix(now.Epoch, epoch) && now.State == api.StateCurrent && now.Entries == 3
+			return strings.HasPrefix(now.Epoch, epoch) && now.Newest() && now.Entries == 3
 		})
 		if now := nas.own(l.Name); now.Seq <= was.Seq || now.Root != was.Root {
 			t.Errorf("was %+v, is %+v", was, now)

@@ -146,6 +146,14 @@ func (v *view) Locations(ctx context.Context) ([]Location, error) {
 	if err != nil {
 		return nil, humane(err)
 	}
+	queue, err := v.queue(ctx)
+	if err != nil {
+		return nil, humane(err)
+	}
+	jobs := map[index.Location]*syncer.Job{}
+	for i := range queue {
+		jobs[queue[i].Location] = &queue[i]
+	}
 	checked := map[index.Location]time.Time{}
 	for _, f := range files {
 		checked[f.Location] = f.Checked
@@ -155,7 +163,7 @@ func (v *view) Locations(ctx context.Context) ([]Location, error) {
 		if s := &sits[i]; s.Location.Owner == v.st.Self() && s.Held == nil && !v.isLost(ctx, s) {
 			continue // removed
 		}
-		loc, err := v.describe(ctx, &sits[i], heard[sits[i].Location])
+		loc, err := v.describe(ctx, &sits[i], heard[sits[i].Location], jobs)
 		if err != nil {
 			return nil, humane(err)
 		}
@@ -180,7 +188,7 @@ func (v *view) Locations(ctx context.Context) ([]Location, error) {
 }
 
 // describe makes what people see of one location.
-func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.Heard) (Location, error) {
+func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.Heard, jobs map[index.Location]*syncer.Job) (Location, error) {
 	l := s.Location
 	out := Location{Owner: l.Owner, ID: l.ID, Device: v.lib.name(l.Owner), Own: l.Owner == v.st.Self()}
 	newest, _ := s.Newest()
@@ -199,7 +207,8 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return out, err
 	}
-	why := out.Detail
+	f := v.facts(s, &newest, jobs)
+	f.damage, out.Transfer = out.Detail, f.transfer
 	var rec index.Record
 	if err := rec.UnmarshalBinary(record); err == nil {
 		out.Name, out.Root = rec.Name, rec.Root
@@ -209,19 +218,34 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 		return out, nil
 	}
 	if out.Own {
-		return out, v.describeOwn(ctx, s, &out)
+		return out, v.describeOwn(ctx, f, &out)
 	}
 	if newest.Seq > out.Seq || newest.Epoch.String() != out.Epoch {
 		out.HeardSeq = newest.Seq
 	}
+	st := f.replica()
+	out.State, out.Detail, out.Behind = st.state, st.detail, st.behind
 	out.Policy = string(s.Policy)
-	if out.State, out.Detail = v.replicaState(s, &newest); out.State == api.StateQuarantined && why != "" {
-		out.Detail = why + "; " + out.Detail
-	}
 	if out.State == api.StateLazy && s.Held == nil { // what would be found
 		out.Entries, out.AsOf = newest.Count, newest.Time()
 	}
 	return out, nil
+}
+
+// facts gathers what decides how a location stands.
+func (v *view) facts(s *syncer.Situation, newest *index.SignedHead, jobs map[index.Location]*syncer.Job) *facts {
+	f := &facts{sit: s, newest: newest, job: jobs[s.Location], allPaused: jobs[syncer.All] != nil}
+	if v.live != nil {
+		f.running, f.ownerHere, f.transfer = true, v.live.connected(s.Location.Owner), v.live.moves(s.Location)
+		f.scanning, f.scanFailed = v.live.scanning(s.Location), v.live.scanFailed(s.Location)
+	}
+	switch p := syncer.Decide(s); {
+	case s.Policy == syncer.Off:
+		f.policy = string(syncer.Off)
+	case s.Policy == syncer.Lazy, p.Strategy == syncer.OnDemand:
+		f.policy = string(syncer.Lazy)
+	}
+	return f
 }
 
 // damaged reports whether a location's own file is at fault. The others go on.
@@ -234,66 +258,23 @@ func (v *view) warn(what string, l index.Location, err error) {
 	}
 }
 
-func (v *view) replicaState(s *syncer.Situation, newest *index.SignedHead) (state, detail string) {
-	p := syncer.Decide(s)
-	switch {
-	case s.Frozen:
-		return api.StateFrozen, "its owner signed two states that cannot both be true"
-	case s.Retired == index.Retired:
-		return api.StateRetired, "removed by its owner"
-	case v.live != nil && v.live.syncing(s.Location):
-		return api.StateSyncing, ""
-	case s.Policy == syncer.Off, s.Policy == syncer.Lazy, p.Strategy == syncer.OnDemand:
-		return policyState(s, &p, newest)
-	case s.Damaged:
-		return api.StateQuarantined, whenFetched(&p)
-	case p.Quarantined != "":
-		return api.StateQuarantined, p.Quarantined
-	case s.Held == nil:
-		return api.StateNever, p.Why
-	case index.Compare(&newest.Head, &s.Held.Head) == index.Newer, index.Compare(&newest.Head, &s.Held.Head) == index.NewEpoch:
-		return api.StateBehind, p.Why
-	case s.Retired == index.Archived:
-		return api.StateArchived, "removed by its owner, kept as it was"
-	case s.Held.AsOf == 0:
-		return api.StateCurrent, "its owner has not finished its first scan"
-	}
-	return api.StateCurrent, ""
-}
-
-func (v *view) describeOwn(ctx context.Context, s *syncer.Situation, out *Location) error {
-	switch s.Retired {
-	case index.Retired:
-		out.State = api.StateRetired
-		return nil
-	case index.Archived:
-		out.State, out.Detail = api.StateArchived, "not scanned any more, kept as it was"
-		return nil
-	}
-	st, err := v.st.ScanState(ctx, s.Location.ID)
+// describeOwn says how a location of this device stands.
+func (v *view) describeOwn(ctx context.Context, f *facts, out *Location) error {
+	l := f.sit.Location
+	st, err := v.st.ScanState(ctx, l.ID)
 	if err != nil {
 		return err
 	}
-	out.State, out.Detail = st.State, st.Detail
+	f.scan, f.root = st, out.Root
+	is := f.own()
+	if out.State, out.Detail = is.state, is.detail; f.sit.Retired != index.Active {
+		return nil
+	}
 	out.Unreadable, out.UnreadablePaths, out.HeldDeletions = st.Unreadable, st.Paths, st.HeldCount
 	if st.State != api.StateNever {
 		out.LastScan, out.LastScanDuration = st.Started, st.Took
 	}
-	if out.Root == "" {
-		out.State, out.Detail = api.StateCurrent, "fed by an application"
-		if out.AsOf.IsZero() {
-			out.State = api.StateNever
-		}
-	}
-	if v.live != nil {
-		if why := v.live.scanFailed(s.Location); why != "" {
-			out.Detail = why
-		}
-		if v.live.scanning(s.Location) {
-			out.State = api.StateScanning
-		}
-	}
-	v.describeTwin(ctx, s.Location, out)
+	v.describeTwin(ctx, l, out)
 	return nil
 }
 

@@ -46,15 +46,12 @@ type CommitResult struct {
 func (s *Store) Commit(ctx context.Context, l index.Location, changes iter.Seq2[index.Change, error], opt CommitOptions) (CommitResult, error) {
 	w := &committer{s: s, opt: opt, ctx: ctx}
 	err := s.writeLocation(ctx, l, func(c *conn, beside reader) error {
-		var err error
-		if w.rows, err = newFreshRows(c); err != nil {
-			return err
+		w.c, w.rows, w.tree = c, newFreshRows(c), newTreeWriter(c, beside, s.limits.besideLeaves)
+		err := w.all(changes)
+		if err != nil {
+			err = errors.Join(err, w.join(), c.rollback())
 		}
-		w.c, w.tree = c, newTreeWriter(c, beside, s.limits.besideLeaves)
-		if err := w.all(changes); err != nil {
-			return errors.Join(err, w.rows.idle(), c.rollback())
-		}
-		return nil
+		return errors.Join(err, w.rows.close())
 	})
 	if err != nil {
 		return w.res, fmt.Errorf("commit: %w", err)
@@ -62,7 +59,8 @@ func (s *Store) Commit(ctx context.Context, l index.Location, changes iter.Seq2[
 	return w.res, nil
 }
 
-// committer is the state of one Commit.
+// committer is the state of one Commit. It fills a chunk while the one before is written on another goroutine, which has
+// the writer's connection meanwhile: whoever else needs that calls [committer.conn].
 type committer struct {
 	s    *Store
 	ctx  context.Context // of this call only
@@ -72,15 +70,18 @@ type committer struct {
 	rows *freshRows
 	tree *treeWriter
 
-	m      meta
-	open   bool // a transaction is open
-	dirty  int  // changes in this chunk
-	since  time.Time
-	parent int64       // the last parent that was checked to be a folder
-	form   *deltaShape // levels of folders; made anew when one moves or dies, or when it knows too many
-	paths  map[string]int64
-	put    int64 // in the open chunk
-	dead   int64
+	m       meta // as it will be after the open chunk, but for root and signature
+	known   bool // m was read
+	open    bool // there is a chunk
+	tx      bool // its transaction is open
+	dirty   int  // changes in this chunk
+	since   time.Time
+	parent  int64       // the last parent that was checked to be a folder
+	form    *deltaShape // levels of folders; made anew when one moves or dies, or when it knows too many
+	paths   map[string]int64
+	put     int64 // in the open chunk
+	dead    int64
+	writing *chunk // the chunk before; nil if it was written
 }
 
 func (w *committer) all(changes iter.Seq2[index.Change, error]) error {
@@ -100,9 +101,10 @@ func (w *committer) all(changes iter.Seq2[index.Change, error]) error {
 			return err
 		}
 		if w.dirty >= w.s.limits.chunkRows || w.dirty > 0 && w.dirty%1024 == 0 && time.Since(w.since) > chunkTime {
-			if err := w.commit(); err != nil {
+			if err := w.seal(); err != nil {
 				return err
 			}
+			go w.writing.run()
 		}
 	}
 	if err := w.ctx.Err(); err != nil {
@@ -118,68 +120,149 @@ func (w *committer) all(changes iter.Seq2[index.Change, error]) error {
 			w.m.head.AsOf = max(w.m.head.AsOf, at.UnixNano())
 		}
 	}
-	return w.commit()
+	if err := w.seal(); err != nil {
+		return err
+	}
+	w.writing.run()
+	return w.join()
 }
 
 func (w *committer) begin() error {
-	if err := w.s.steps.at("commit: begin"); err != nil {
-		return err
-	}
-	if err := w.c.run("BEGIN IMMEDIATE"); err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
 	w.open, w.since, w.dirty, w.put, w.dead, w.parent = true, time.Now(), 0, 0, 0, 0
 	w.paths = map[string]int64{}
 	if w.form == nil || len(w.form.level) > maxLevels {
 		w.form = newDeltaShape(w.c)
 	}
-	var err error
-	w.m, err = readMeta(w.c)
+	if w.known {
+		return nil
+	}
+	c, err := w.conn()
+	if err == nil {
+		w.m, err = readMeta(c)
+	}
+	w.known = err == nil
 	return err
 }
 
-func (w *committer) commit() error {
-	if err := w.s.steps.at("commit: write rows"); err != nil {
+// conn returns the writer's connection, with the transaction of the open chunk.
+func (w *committer) conn() (*conn, error) {
+	if err := w.join(); err != nil {
+		return nil, err
+	}
+	if w.tx {
+		return w.c, nil
+	}
+	w.tx = true
+	return w.c, beginChunk(w.s, w.c)
+}
+
+// beginChunk opens the transaction of a chunk. It may wait for no lock but that of the location's file: one on the tables
+// in memory would be held by who fills them.
+func beginChunk(s *Store, c *conn) error {
+	if err := s.steps.at("commit: begin"); err != nil {
 		return err
 	}
-	if err := w.rows.flush(); err != nil {
+	if err := c.run("BEGIN"); err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	return nil
+}
+
+// seal ends the open chunk, once the one before is written. What is left to do is in w.writing.
+func (w *committer) seal() error {
+	move, err := w.rows.seal()
+	if err := errors.Join(err, w.join()); err != nil {
 		return err
 	}
-	before, err := readMeta(w.c)
-	if err != nil {
+	w.writing = &chunk{
+		s: w.s, c: w.c, tx: w.tx, move: move, tree: w.tree.seal(), m: w.m, put: w.put, dead: w.dead, done: make(chan error, 1),
+	}
+	w.open, w.tx = false, false
+	return nil
+}
+
+// join waits until the chunk before is written, and takes note of it.
+func (w *committer) join() error {
+	ch := w.writing
+	if ch == nil {
+		return nil
+	}
+	w.writing = nil
+	if err := <-ch.done; err != nil {
 		return err
 	}
-	if err := w.s.steps.at("commit: write tree"); err != nil {
-		return err
-	}
-	if w.m.head.Seq != before.head.Seq {
-		if w.m.head.Root, err = w.tree.flush(w.m.head.NextID); err != nil {
-			return err
-		}
-	}
-	if err := w.s.steps.at("commit: write head"); err != nil {
-		return err
-	}
-	if w.m.head.Head != before.head.Head {
-		if err := w.s.signMeta(w.c, &w.m); err != nil {
-			return err
-		}
-	}
-	if err := w.s.steps.at("commit: commit"); err != nil {
-		return fmt.Errorf("commit chunk: %w", err)
-	}
-	if err := w.c.run("COMMIT"); err != nil {
-		return fmt.Errorf("commit chunk: %w", err)
-	}
-	w.s.steps.passed("commit: committed")
-	w.open = false
-	w.res.Head = w.m.head
-	w.res.Put += w.put
-	w.res.Deleted += w.dead
+	w.m.head.Root = ch.m.head.Root
+	w.res.Head = ch.m.head
+	w.res.Put += ch.put
+	w.res.Deleted += ch.dead
 	w.res.Chunks++
 	if w.opt.Progress != nil {
 		w.opt.Progress(w.res.Put)
 	}
+	return nil
+}
+
+// chunk is a part of a commit that is one transaction.
+type chunk struct {
+	s    *Store
+	c    *conn
+	tx   bool         // the transaction is open
+	move func() error // writes the rows that were added
+	tree *treeWriter
+	m    meta
+	put  int64
+	dead int64
+	done chan error
+}
+
+// run writes the chunk. If that fails, nothing of it is there.
+func (ch *chunk) run() {
+	err := ch.write()
+	if err != nil {
+		err = errors.Join(err, ch.c.rollback())
+	}
+	ch.done <- err
+}
+
+func (ch *chunk) write() error {
+	if !ch.tx {
+		if err := beginChunk(ch.s, ch.c); err != nil {
+			return err
+		}
+	}
+	if err := ch.s.steps.at("commit: write rows"); err != nil {
+		return err
+	}
+	if err := ch.move(); err != nil {
+		return err
+	}
+	before, err := readMeta(ch.c)
+	if err != nil {
+		return err
+	}
+	if err := ch.s.steps.at("commit: write tree"); err != nil {
+		return err
+	}
+	if ch.m.head.Seq != before.head.Seq {
+		if ch.m.head.Root, err = ch.tree.flush(ch.m.head.NextID); err != nil {
+			return err
+		}
+	}
+	if err := ch.s.steps.at("commit: write head"); err != nil {
+		return err
+	}
+	if ch.m.head.Head != before.head.Head {
+		if err := ch.s.signMeta(ch.c, &ch.m); err != nil {
+			return err
+		}
+	}
+	if err := ch.s.steps.at("commit: commit"); err != nil {
+		return fmt.Errorf("commit chunk: %w", err)
+	}
+	if err := ch.c.run("COMMIT"); err != nil {
+		return fmt.Errorf("commit chunk: %w", err)
+	}
+	ch.s.steps.passed("commit: committed")
 	return nil
 }
 
@@ -236,7 +319,30 @@ func (w *committer) insert(e *index.Entry) error {
 		w.form.level[e.ID] = level + 1 // what it holds comes next, mostly
 	}
 	w.tree.appended(e)
+	if w.rows.full() {
+		if err := w.pass(); err != nil {
+			return err
+		}
+	}
 	w.rows.add(e)
+	return nil
+}
+
+// pass makes room for another row of the chunk.
+func (w *committer) pass() error {
+	if w.rows.direct {
+		_, err := w.settled()
+		return err
+	}
+	if w.rows.stages == nil {
+		if _, err := w.conn(); err != nil {
+			return err
+		}
+		if err := w.rows.open(); err != nil {
+			return err
+		}
+	}
+	w.rows.hand()
 	return nil
 }
 
@@ -263,30 +369,40 @@ func (w *committer) update(old, e *index.Entry) error {
 		clear(w.paths)
 		w.parent = 0
 	}
+	c, err := w.settled()
+	if err != nil {
+		return err
+	}
 	e.Seq = w.seq()
 	w.put++
 	w.tree.put(e)
-	if err := w.c.run(updateEntrySQL, entryArgs(nil, e)...); err != nil || e.Parent == old.Parent || e.Kind != index.KindDir {
+	if err := c.run(updateEntrySQL, entryArgs(nil, e)...); err != nil || e.Parent == old.Parent || e.Kind != index.KindDir {
 		return err
 	}
-	if err := w.rows.flush(); err != nil {
-		return err
-	}
-	w.form, w.parent = newDeltaShape(w.c), 0
+	w.form, w.parent = newDeltaShape(c), 0
 	return w.form.below([]int64{e.ID})
+}
+
+// settled returns the writer's connection once all rows of the chunk are where they belong.
+func (w *committer) settled() (*conn, error) {
+	c, err := w.conn()
+	if err != nil {
+		return nil, err
+	}
+	return c, w.rows.flush()
 }
 
 // get reads a live row, of this chunk too.
 func (w *committer) get(id int64) (index.Entry, error) {
-	var e index.Entry
-	ready := w.rows.idle
 	if w.rows.holds(id) {
-		ready = w.rows.flush
+		return w.rows.get(id)
 	}
-	if err := ready(); err != nil {
+	var e index.Entry
+	c, err := w.conn()
+	if err != nil {
 		return e, err
 	}
-	row, err := w.c.one("SELECT "+entryColumns+" FROM main.entries WHERE id = ?", id)
+	row, err := c.one("SELECT "+entryColumns+" FROM main.entries WHERE id = ?", id)
 	if err != nil {
 		return e, fmt.Errorf("id %d: %w", id, err)
 	}
@@ -337,22 +453,23 @@ func (w *committer) delete(id int64, self bool) error {
 	if id == index.RootID && self {
 		return fmt.Errorf("the root can't be deleted: %w", index.ErrInvalid)
 	}
-	if err := w.rows.flush(); err != nil {
+	c, err := w.settled()
+	if err != nil {
 		return err
 	}
 	if _, err := w.get(id); err != nil {
 		return err
 	}
 	clear(w.paths)
-	w.form, w.parent = newDeltaShape(w.c), 0
-	ids, err := subtree(w.ctx, w.c, id)
+	w.form, w.parent = newDeltaShape(c), 0
+	ids, err := subtree(w.ctx, c, id)
 	if err != nil {
 		return err
 	}
 	if !self {
 		ids = slices.DeleteFunc(ids, func(x int64) bool { return x == id })
 	}
-	runs, err := deadRuns(w.c, ids)
+	runs, err := deadRuns(c, ids)
 	if err != nil {
 		return err
 	}
@@ -361,11 +478,11 @@ func (w *committer) delete(id int64, self bool) error {
 		if err := w.tree.touchRange(r.Lo, r.Hi); err != nil {
 			return err
 		}
-		n, err := w.c.exec("DELETE FROM entries WHERE id BETWEEN ? AND ?", r.Lo, r.Hi)
+		n, err := c.exec("DELETE FROM entries WHERE id BETWEEN ? AND ?", r.Lo, r.Hi)
 		if err != nil {
 			return err
 		}
-		if err := w.c.run("INSERT INTO dead (seq, lo, hi) VALUES (?, ?, ?)", r.Seq, r.Lo, r.Hi); err != nil {
+		if err := c.run("INSERT INTO dead (seq, lo, hi) VALUES (?, ?, ?)", r.Seq, r.Lo, r.Hi); err != nil {
 			return err
 		}
 		w.m.head.Dead = proof.FoldDead(w.m.head.Dead, r)

@@ -42,6 +42,7 @@ const (
 	accessRead                  // read-only
 	accessScratch               // a file that is nothing until it is complete: no journal, nothing synced
 	accessForeign               // in memory; a file that is not trusted will be attached
+	accessShared                // in memory, by a name that other connections of this process can attach
 )
 
 // conn is one SQLite connection with its prepared statements. Not safe for concurrent use.
@@ -49,7 +50,6 @@ type conn struct {
 	*sqlite3.SQLiteConn
 	stmts map[string]*sqlite3.SQLiteStmt
 	vals  []driver.NamedValue
-	fresh bool // a table for new rows is attached; see freshRows
 }
 
 // memory is the path of a database that has no file.
@@ -58,6 +58,7 @@ const memory = ":memory:"
 func dsn(path string, a access) string {
 	q := url.Values{
 		"_busy_timeout": {"10000"},
+		"_mutex":        {"no"}, // a connection is one goroutine's at a time anyway; to interrupt it needs no lock
 		"_cache_size":   {"-16384"},
 		"_query_only":   {"0"},
 	}
@@ -74,6 +75,10 @@ func dsn(path string, a access) string {
 		q.Set("_cache_size", "-8192") // what is written once and sorted is done sooner while it fits the processor's caches
 	case accessForeign:
 		q.Set("_cache_size", "-4096")
+	case accessShared:
+		q.Set("vfs", "memdb")
+		q.Set("_journal_mode", "OFF")
+		q.Set("_synchronous", "OFF")
 	case accessRead:
 		q.Set("mode", "ro")
 		q.Set("_query_only", "1")

@@ -99,9 +99,11 @@ func insertHeard(c *conn, h *Heard) error {
 		l.Owner[:], l.ID[:], h.Device[:], head, h.Record, h.Horizon, h.Size, asInt(h.Held), asInt(h.Listed), h.At.UnixNano())
 }
 
+const heardColumns = "device, head, record, horizon, size, held, listed, at"
+
 // AllHeard reads all heads heard.
 func (s *Store) AllHeard(ctx context.Context) (map[index.Location][]Heard, error) {
-	all, err := s.readHeard(ctx, "")
+	all, err := s.readHeard(ctx, "SELECT "+heardColumns+" FROM heard")
 	if err != nil {
 		return nil, err
 	}
@@ -114,18 +116,18 @@ func (s *Store) AllHeard(ctx context.Context) (map[index.Location][]Heard, error
 
 // HeardOf reads what all devices said of one location.
 func (s *Store) HeardOf(ctx context.Context, l index.Location) ([]Heard, error) {
-	return s.readHeard(ctx, " WHERE owner = ? AND id = ?", l.Owner[:], l.ID[:])
+	return s.readHeard(ctx, "SELECT "+heardColumns+" FROM heard WHERE owner = ? AND id = ?", l.Owner[:], l.ID[:])
 }
 
 // HeardFrom reads what one device said of all locations.
 func (s *Store) HeardFrom(ctx context.Context, d index.DeviceID) ([]Heard, error) {
-	return s.readHeard(ctx, " WHERE device = ?", d[:])
+	return s.readHeard(ctx, "SELECT "+heardColumns+" FROM heard WHERE device = ?", d[:])
 }
 
-func (s *Store) readHeard(ctx context.Context, which string, args ...driver.Value) ([]Heard, error) {
+func (s *Store) readHeard(ctx context.Context, sql string, args ...driver.Value) ([]Heard, error) {
 	var out []Heard
 	err := s.node.with(ctx, func(c *conn) error {
-		for row, err := range c.query(ctx, "SELECT device, head, record, horizon, size, held, listed, at FROM heard"+which, args...) {
+		for row, err := range c.query(ctx, sql, args...) {
 			if err != nil {
 				return err
 			}

@@ -37,8 +37,8 @@ func TestHeardIsReadByLocationAndByDevice(t *testing.T) {
 	if err != nil || len(all) != 2 {
 		t.Fatalf("%v, %v", all, err)
 	}
-	others := func(hs []Heard) []Heard { // but what this device keeps of its own locations
-		return slices.DeleteFunc(slices.Clone(hs), func(h Heard) bool { return h.Device == s.Self() })
+	others := func(all []Heard) []Heard { // this store itself said of its own locations that it holds them
+		return slices.DeleteFunc(all, func(h Heard) bool { return h.Device == s.Self() })
 	}
 	of, err := s.HeardOf(t.Context(), two)
 	if diff := cmp.Diff(said[2:], others(of)); err != nil || diff != "" {

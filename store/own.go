@@ -220,11 +220,19 @@ func (s *Store) Drop(ctx context.Context, l index.Location) error {
 }
 
 func (s *Store) dropStaging(l index.Location) error {
+	if err := s.dropReceived(l); err != nil {
+		return err
+	}
+	return s.snaps.forget(l)
+}
+
+// dropReceived deletes what transfers of a location received so far.
+func (s *Store) dropReceived(l index.Location) error {
 	if err := s.steps.at("staging: delete all"); err != nil {
 		return err
 	}
 	return errors.Join(removeDB(s.stagingPath(l, stageFull)), removeDB(s.stagingPath(l, stageDelta)),
-		removeDB(s.stagingPath(l, stageTree)), removeDownload(s.stagingPath(l, stageDownload)), s.snaps.forget(l))
+		removeDB(s.stagingPath(l, stageTree)), removeDownload(s.stagingPath(l, stageDownload)))
 }
 
 // ScanState is what the owner remembers of the last scan of a location.

@@ -109,10 +109,11 @@ func (w *committer) folder(path string, create bool) (int64, error) {
 // child finds an entry of a folder by name, of this chunk too.
 func (w *committer) child(parent int64, name string) (index.Entry, error) {
 	var e index.Entry
-	if err := w.rows.idle(); err != nil {
+	c, err := w.conn()
+	if err != nil {
 		return e, err
 	}
-	row, err := w.c.one("SELECT "+entryColumns+" FROM main.entries WHERE parent = ? AND name = ? ORDER BY id LIMIT 1", parent, name)
+	row, err := c.one("SELECT "+entryColumns+" FROM main.entries WHERE parent = ? AND name = ? ORDER BY id LIMIT 1", parent, name)
 	if errors.Is(err, ErrNotFound) {
 		return w.rows.child(parent, name)
 	}

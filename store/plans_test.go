@@ -22,7 +22,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 // examples stands for the parts of statements that are made when the program runs.
-var examples = map[string]string{"table": "entries", "which": " WHERE owner = ? AND id = ?", "one": "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"}
+var examples = map[string]string{"table": "entries", "one": "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", "fresh": "fresh0"}
 
 // statements finds every SQL statement in the sources of this package, by file: what begins as one, put together from
 // literals and constants.
@@ -157,7 +157,13 @@ func planDB(t *testing.T) *conn {
 			t.Fatal(err)
 		}
 	}
-	if err := attachFresh(c); err != nil {
+	fresh := newFreshRows(c)
+	t.Cleanup(func() {
+		if err := fresh.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := fresh.open(); err != nil {
 		t.Fatal(err)
 	}
 	return c

@@ -105,6 +105,16 @@ func (t *treeWriter) closeTail() {
 	}
 }
 
+// seal returns what the transaction that ends has changed, for one flush. t itself goes on with the next one, on another
+// goroutine if need be, as long as it does not use the connection.
+func (t *treeWriter) seal() *treeWriter {
+	t.closeTail()
+	sealed := *t
+	sealed.tail, sealed.leaf = -1, proof.Leaf{}
+	t.reset()
+	return &sealed
+}
+
 // write writes or deletes one node.
 func (t *treeWriter) write(level int, idx int64, h index.Hash, ok bool) error {
 	if !ok {

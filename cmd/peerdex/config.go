@@ -26,6 +26,11 @@ type fileConfig struct {
 	CheckEvery duration `toml:"check_every"` // "72h"; none = one week
 	Metered    bool     `toml:"metered"`     // the network is paid for by what it carries
 
+	Limit struct {
+		Up   byteRate `toml:"up"` // "500kB/s"; none = as fast as it goes
+		Down byteRate `toml:"down"`
+	} `toml:"limit"`
+
 	MDNS struct {
 		Enabled    *bool    `toml:"enabled"`    // none = true
 		Interfaces []string `toml:"interfaces"` // names; none = all
@@ -55,6 +60,8 @@ type settings struct {
 	scanEvery      time.Duration
 	checkEvery     time.Duration
 	metered        bool
+	limitUp        int64 // bytes a second; 0 = none
+	limitDown      int64
 	mdns           bool
 	mdnsInterfaces []string
 }
@@ -65,6 +72,7 @@ type daemonFlags struct {
 	reach  string
 	listen []string
 	peers  []string
+	limit  []string
 }
 
 // paths finds the paths of this run: --dir before PEERDEX_DIR before the XDG base directories.
@@ -90,6 +98,12 @@ func (a *app) settings(f daemonFlags) (settings, error) {
 		paths: p, name: c.Name, reach: c.Reach, listen: c.Listen, scanEvery: c.ScanEvery.Duration,
 		checkEvery: c.CheckEvery.Duration, metered: c.Metered,
 		peers: append(slices.Clone(c.Peers), f.peers...), mdns: c.MDNS.Enabled == nil || *c.MDNS.Enabled, mdnsInterfaces: c.MDNS.Interfaces,
+	}
+	s.limitUp, s.limitDown = int64(c.Limit.Up), int64(c.Limit.Down)
+	for _, limit := range f.limit {
+		if err := s.setLimit(limit); err != nil {
+			return settings{}, err
+		}
 	}
 	for _, reach := range []string{a.getenv("PEERDEX_REACH"), f.reach} {
 		if reach != "" {
@@ -134,7 +148,7 @@ func readConfig(path string) (fileConfig, error) {
 	if unknown := md.Undecoded(); len(unknown) > 0 {
 		return c, &api.Error{
 			Code: api.CodeUsage, Title: fmt.Sprintf("%s, line %d: unknown key %s", path, keyLine(b, unknown[0]), quote(unknown[0].String())),
-			Detail: "known are name, reach, listen, peers, scan_every, check_every, metered, and enabled and interfaces below [mdns]", Hint: "edit " + path,
+			Detail: "known are name, reach, listen, peers, scan_every, check_every, metered, up and down below [limit], and enabled and interfaces below [mdns]", Hint: "edit " + path,
 		}
 	}
 	return c, nil

@@ -198,7 +198,7 @@ func (d *demoRun) pair(ctx context.Context) error {
 // sync waits until laptop holds all that nas has signed.
 func (d *demoRun) sync(ctx context.Context) error {
 	var complete time.Time
-	err := d.app.follow(ctx, d.laptop.client, func(ctx context.Context) (bool, error) {
+	err := d.app.followLocation(ctx, d.laptop.client, d.ref, func(ctx context.Context) (bool, error) {
 		l, err := findLocation(ctx, d.laptop.client, d.ref)
 		if err != nil || l == nil || l.State != api.StateCurrent || l.Seq < d.seq {
 			return false, errors.Join(err, d.nas.ended())

@@ -189,7 +189,7 @@ func locationNotes(l *api.Location) []string {
 	switch l.State {
 	case api.StateLazy, api.StateOff:
 		return nil // as it was chosen to be
-	case api.StateCurrent, api.StateScanning, api.StateSyncing:
+	case api.StateCurrent, api.StateScanning, api.StateSyncing, api.StateOwnerAway:
 	case api.StateNever:
 		if l.Own {
 			notes = append(notes, "not scanned yet")
@@ -201,7 +201,7 @@ func locationNotes(l *api.Location) []string {
 	default:
 		notes = append(notes, l.State)
 	}
-	if l.Detail != "" {
+	if l.Detail != "" && l.State != api.StateOwnerAway { // that is not worth a note
 		notes = append(notes, oneLine(l.Detail))
 	}
 	if l.Unreadable > 0 {
@@ -308,7 +308,7 @@ func (a *app) printLocations(all []api.Location) {
 	rows := make([]table.Row, 0, len(all))
 	for i := range all {
 		l := &all[i]
-		rows = append(rows, table.Row{quote(l.Device), quote(l.Name), number(l.Entries), asOf(l.AsOf, a.now()), l.State, quote(l.Device + ":" + l.Root)})
+		rows = append(rows, table.Row{quote(l.Device), quote(l.Name), number(l.Entries), asOf(l.AsOf, a.now()), stateOf(l), quote(l.Device + ":" + l.Root)})
 	}
 	a.say("%s", renderTable(table.Row{"device", "location", "entries", "as of", "state", "folder"}, rows, 3))
 	for i := range all {

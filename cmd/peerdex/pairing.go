@@ -162,7 +162,7 @@ func (a *app) waitReceived(ctx context.Context, b api.Backend, of api.Device) er
 	}
 	for i := range got {
 		l := &got[i]
-		if l.State == api.StateCurrent {
+		if l.Newest() {
 			a.note("Received %s: %s, %s, as of %s", quote(l.Device), quote(l.Name), count(l.Entries, "entry"), asOf(l.AsOf, a.now()))
 		} else {
 			a.note("%s: %s is still to come: peerdex status", quote(l.Device), quote(l.Name))

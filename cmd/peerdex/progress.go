@@ -63,7 +63,7 @@ func (b *bars) print(key barKey, p *api.Progress) {
 	if last, seen := b.printed[key]; !p.Finished && (!seen || now.Sub(last) >= plainEvery) {
 		b.printed[key] = now
 		if seen { // the first is only noted: what ends within seconds needs no line
-			b.app.note("%s: %s", barTitle(p), doneOf(p))
+			b.app.note("%s: %s%s", barTitle(p), doneOf(p), paceOf(p))
 		}
 	}
 }
@@ -75,7 +75,7 @@ func (b *bars) draw(key barKey, p *api.Progress) {
 			return
 		}
 		t = &progress.Tracker{Message: barTitle(p), AutoStopDisabled: true, Units: progress.Units{Formatter: number}}
-		if inBytes(p) {
+		if p.InBytes() {
 			t.Units.Formatter = size
 		}
 		b.trackers[key] = t
@@ -83,7 +83,7 @@ func (b *bars) draw(key barKey, p *api.Progress) {
 		b.writer.AppendTracker(t)
 	}
 	done, total := p.DoneEntries, p.TotalEntries
-	if inBytes(p) {
+	if p.InBytes() {
 		done, total = p.DoneBytes, p.TotalBytes
 	}
 	if total > 0 {
@@ -161,14 +161,9 @@ func barTitle(p *api.Progress) string {
 	return "Receiving " + quote(p.Device) + ": " + quote(p.Name)
 }
 
-// inBytes reports whether bytes tell how far something is: as long as a snapshot comes, none of its entries is there.
-func inBytes(p *api.Progress) bool {
-	return p.Phase == api.PhaseFetch && (p.Strategy == api.StrategyCompact || p.Strategy == api.StrategyNative)
-}
-
 // doneOf says how far something is, in entries if it can.
 func doneOf(p *api.Progress) string {
-	if inBytes(p) && p.TotalBytes > 0 {
+	if p.InBytes() && p.TotalBytes > 0 {
 		return size(p.DoneBytes) + " of " + size(p.TotalBytes)
 	}
 	if p.TotalEntries > 0 {
@@ -177,9 +172,40 @@ func doneOf(p *api.Progress) string {
 	return count(p.DoneEntries, "entry")
 }
 
+// paceOf says how fast something is and how long it will take, with a comma before it; "" if neither is known.
+func paceOf(p *api.Progress) string {
+	var parts []string
+	if percent := p.Percent(); percent >= 0 {
+		parts = append(parts, fmt.Sprintf("%d %%", percent))
+	}
+	switch {
+	case p.InBytes() && p.BytesPerSecond > 0:
+		parts = append(parts, size(int64(p.BytesPerSecond))+"/s")
+	case p.EntriesPerSecond > 0:
+		parts = append(parts, number(int64(p.EntriesPerSecond))+" entries/s")
+	}
+	if p.ETA > 0 {
+		parts = append(parts, took(p.ETA)+" left")
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return ", " + strings.Join(parts, ", ")
+}
+
 // follow shows progress until done says true, asking it again and again: events only make the picture move, what is
 // the case is always asked for.
 func (a *app) follow(ctx context.Context, b api.Backend, done func(context.Context) (bool, error)) error {
+	return a.followSome(ctx, b, func(*api.Progress) bool { return true }, done)
+}
+
+// followLocation is follow for the progress of one location.
+func (a *app) followLocation(ctx context.Context, b api.Backend, l index.Location, done func(context.Context) (bool, error)) error {
+	return a.followSome(ctx, b, func(p *api.Progress) bool { return p.Location == l }, done)
+}
+
+// followSome is follow for the progress that is wanted.
+func (a *app) followSome(ctx context.Context, b api.Backend, wanted func(*api.Progress) bool, done func(context.Context) (bool, error)) error {
 	view := a.newBars()
 	defer view.close()
 	ctx, cancel := context.WithCancel(ctx)
@@ -191,7 +217,7 @@ func (a *app) follow(ctx context.Context, b api.Backend, done func(context.Conte
 			if err != nil {
 				return // the picture stands still; done reports what is wrong
 			}
-			if e.Progress != nil {
+			if e.Progress != nil && wanted(e.Progress) {
 				view.update(e.Progress)
 			}
 		}

@@ -47,6 +47,7 @@ func (f *daemonFlags) register(c *cobra.Command) {
 	flags.StringVar(&f.name, "name", "", "name of this device, used when it is created (default: the host's name)")
 	flags.StringVar(&f.reach, "reach", "", `"lan" or "loopback" (environment: PEERDEX_REACH)`)
 	flags.StringArrayVar(&f.peers, "peer", nil, "address of a device that is always tried: /ip4/../tcp/../p2p/.. (repeatable)")
+	flags.StringArrayVar(&f.limit, "limit", nil, "cap what is sent and received, as in 1MB/s, up=500kB/s or down=none (repeatable)")
 	flags.StringArrayVar(&f.listen, "listen", nil, "multiaddr to listen on (repeatable; default: by reach)")
 }
 
@@ -98,6 +99,7 @@ func nodeConfig(s settings, log *slog.Logger) node.Config {
 	return node.Config{
 		Dir: s.paths.Data, DeviceName: s.name, Reach: s.reach, Listen: s.listen, Peers: s.peers,
 		NoMDNS: !s.mdns, MDNSInterfaces: s.mdnsInterfaces, ScanEvery: s.scanEvery, CheckEvery: s.checkEvery, Metered: s.metered,
+		LimitUp: s.limitUp, LimitDown: s.limitDown,
 		Logger: log, Version: buildVersion(),
 	}
 }

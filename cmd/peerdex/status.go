@@ -14,11 +14,13 @@ import (
 )
 
 func (a *app) statusCommand() *cobra.Command {
-	return &cobra.Command{
+	var watch bool
+	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show on one screen how everything is",
 		Long: `Show on one screen this device, the others, how old what is known of each is, and
-what is under way. Without a daemon it shows what lies on disk.`,
+what is under way. Without a daemon it shows what lies on disk. With -w it goes on
+doing so until Ctrl-C; where no terminal is, it prints a line when something changes.`,
 		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, release, err := a.reader(cmd.Context())
@@ -26,6 +28,9 @@ what is under way. Without a daemon it shows what lies on disk.`,
 				return err
 			}
 			defer release()
+			if watch {
+				return a.watchStatus(cmd.Context(), r)
+			}
 			st, err := r.Status(cmd.Context())
 			if err != nil {
 				return err
@@ -34,6 +39,8 @@ what is under way. Without a daemon it shows what lies on disk.`,
 			return nil
 		},
 	}
+	c.Flags().BoolVarP(&watch, "watch", "w", false, "go on showing it")
+	return c
 }
 
 func (a *app) printStatus(st *api.Status) {
@@ -51,7 +58,7 @@ func (a *app) printStatus(st *api.Status) {
 	a.say("%s", renderTable(table.Row{"device", "state", "locations", "entries", "as of", "last seen"}, rows, 3, 4))
 	a.say("")
 	for i := range st.Transfers {
-		a.say("doing   %s: %s", barTitle(&st.Transfers[i]), doneOf(&st.Transfers[i]))
+		a.say("doing   %s: %s%s", barTitle(&st.Transfers[i]), doneOf(&st.Transfers[i]), paceOf(&st.Transfers[i]))
 	}
 	a.say("daemon  %s", daemonLine(st))
 	if a.flags.verbose {

@@ -67,7 +67,7 @@ func (a *app) up(ctx context.Context, f daemonFlags, folders []string) error {
 		a.say("Started %s", quote(st.Device.Name))
 	default:
 		a.say("%s is running already", quote(st.Device.Name))
-		if f.name != "" || f.reach != "" || len(f.peers) > 0 || len(f.listen) > 0 {
+		if f.name != "" || f.reach != "" || len(f.peers) > 0 || len(f.listen) > 0 || len(f.limit) > 0 {
 			a.note("note: the flags are for a daemon that is started; this one goes on as it is (peerdex down, then up)")
 		}
 	}
@@ -165,6 +165,9 @@ func (a *app) serveArgs(f daemonFlags) []string {
 	}
 	for _, v := range f.peers {
 		args = append(args, "--peer", v)
+	}
+	for _, v := range f.limit {
+		args = append(args, "--limit", v)
 	}
 	for _, v := range f.listen {
 		args = append(args, "--listen", v)

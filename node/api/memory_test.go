@@ -5,6 +5,7 @@ import (
 	"io"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/node/api"
@@ -52,6 +53,20 @@ var (
 		Notes:     []string{"all is well"},
 	}
 )
+
+// someTransfers is a queue.
+var someTransfers = api.Transfers{Paused: true, LimitDown: 1 << 20, Transfers: []api.Transfer{{
+	Progress: api.Progress{Name: "photos", Phase: api.PhaseFetch, Strategy: api.StrategyNative, DoneBytes: 5, TotalBytes: 10, BytesPerSecond: 2.5, ETA: 2e9, Error: "cut"},
+	State:    api.TransferWaiting, Seq: 7, Attempts: 2, NextTry: time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC),
+}}}
+
+func (m *memory) Transfers(context.Context) (api.Transfers, error) {
+	return someTransfers, m.ask("transfers")
+}
+
+func (m *memory) ControlTransfers(_ context.Context, r api.TransferRequest) (api.Transfers, error) {
+	return someTransfers, m.ask(r)
+}
 
 func (m *memory) Status(context.Context) (api.Status, error) { return myStatus, m.ask("status") }
 func (m *memory) Devices(context.Context) ([]api.Device, error) {

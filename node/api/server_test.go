@@ -103,6 +103,13 @@ func TestRoundTrip(t *testing.T) {
 		{"sync", func(ctx context.Context, c *client.Client) (any, error) {
 			return c.Sync(ctx, api.SyncRequest{Location: "/" + badName})
 		}, "sync /" + badName, sampleLocation("/" + badName)},
+		{"transfers", func(ctx context.Context, c *client.Client) (any, error) { return c.Transfers(ctx) }, "transfers", someTransfers},
+		{"pause", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.ControlTransfers(ctx, api.TransferRequest{Action: api.PauseTransfers, Of: badName})
+		}, api.TransferRequest{Action: api.PauseTransfers, Of: badName}, someTransfers},
+		{"cancel all", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.ControlTransfers(ctx, api.TransferRequest{Action: api.CancelTransfers, All: true})
+		}, api.TransferRequest{Action: api.CancelTransfers, All: true}, someTransfers},
 		{"invite", func(ctx context.Context, c *client.Client) (any, error) { return c.Invite(ctx) }, "invite", api.Invite{ID: "i/1", Ticket: "PDX:ABC"}},
 		{"wait for an invite", func(ctx context.Context, c *client.Client) (any, error) { return c.WaitInvite(ctx, "i/1") },
 			"i/1", api.InviteOutcome{Joined: true, Device: nas}},
@@ -214,6 +221,7 @@ func TestRefusals(t *testing.T) {
 		{name: "unknown field of add", method: "POST", path: "/v1/locations", body: `{"path":"x","foo":1}`, status: 400, code: api.CodeUsage},
 		{name: "unknown field of policy", method: "POST", path: "/v1/policy", body: `{"foo":1}`, status: 400, code: api.CodeUsage},
 		{name: "unknown field of sync", method: "POST", path: "/v1/sync", body: `{"foo":1}`, status: 400, code: api.CodeUsage},
+		{name: "unknown field of transfers", method: "POST", path: "/v1/transfers", body: `{"foo":1}`, status: 400, code: api.CodeUsage},
 		{name: "unknown field of scan", method: "POST", path: "/v1/scan", body: `{"foo":1}`, status: 400, code: api.CodeUsage},
 		{name: "fields where none are", method: "POST", path: "/v1/invites", body: `{"a":1}`, status: 400, code: api.CodeUsage},
 		{name: "two values", method: "POST", path: "/v1/join", body: `{"ticket":"x"}{}`, status: 400, code: api.CodeUsage},

@@ -55,19 +55,21 @@ type Device struct {
 
 // States of a location, as [Location].State says them.
 const (
-	StateCurrent    = "current"     // own: scanned; replica: at the newest head heard
-	StateScanning   = "scanning"    // own: a scan is under way
-	StateNever      = "never"       // own: not scanned yet; replica: nothing received yet
-	StateAway       = "volume away" // own: the root is missing or empty; rows are kept
-	StateSyncing    = "syncing"     // replica: a transfer is under way; own: its lost index is taken back
-	StateBehind     = "behind"      // replica: a newer head is known
-	StateRetired    = "retired"     // removed by its owner
-	StateArchived   = "archived"    // removed by its owner, kept as it was
-	StateFrozen     = "frozen"      // the owner signed two heads that cannot both be true
-	StateUnreadable = "unreadable"  // own: the root can't be read; rows are kept
-	StateLazy       = "lazy"        // replica: asked for on demand; one from before may be kept
-	StateOff        = "off"         // replica: switched off by policy; one from before may be kept
-	StateLost       = "lost"        // own: its index on this device is gone or damaged; no file in the folder is concerned
+	StateCurrent    = "current"      // own: scanned; replica: at the newest head heard, and its owner is connected
+	StateScanning   = "scanning"     // own: a scan is under way
+	StateNever      = "never"        // own: not scanned yet; replica: nothing received yet
+	StateAway       = "volume away"  // own: the root is missing or empty; rows are kept
+	StateSyncing    = "syncing"      // replica: a transfer is under way; own: its lost index is taken back
+	StateBehind     = "behind"       // replica: a newer head is known; see Location.Behind
+	StateRetired    = "retired"      // removed by its owner
+	StateArchived   = "archived"     // removed by its owner, kept as it was
+	StateFrozen     = "frozen"       // the owner signed two heads that cannot both be true
+	StateUnreadable = "unreadable"   // own: the root can't be read; rows are kept
+	StateLazy       = "lazy"         // replica: asked for on demand; one from before may be kept
+	StateOff        = "off"          // replica: switched off by policy; one from before may be kept
+	StateOwnerAway  = "owner away"   // replica: at the newest head heard, but its owner is not connected and may have a newer one
+	StateSame       = "same as here" // replica: not fetched, since it is a folder that this device indexes itself
+	StateLost       = "lost"         // own: its index on this device is gone or damaged; no file in the folder is concerned
 
 	// StateQuarantined says that the file of the location on this device is damaged: nothing of it is used, and it is
 	// replaced as soon as that is possible. Or, with entries, that nobody serves its newest state as its owner signed it.
@@ -89,6 +91,8 @@ type Location struct {
 	Epoch            string           `json:"epoch,omitempty"`
 	Seq              int64            `json:"seq"`
 	HeardSeq         int64            `json:"heard_seq,omitempty"`        // of the newest head heard, when above Seq
+	Behind           int64            `json:"behind,omitempty"`           // replica: changes missing at most; 0 = none, or not known
+	Transfer         *Progress        `json:"transfer,omitempty"`         // of what moves now
 	Unreadable       int64            `json:"unreadable,omitempty"`       // own: folders whose rows were kept since they could not be read
 	UnreadablePaths  []string         `json:"unreadable_paths,omitempty"` // the first few, relative to the root
 	Policy           string           `json:"policy,omitempty"`           // not own: "auto", "full", "lazy" or "off"
@@ -100,6 +104,10 @@ type Location struct {
 
 // Ref returns the location's name in the whole library.
 func (l *Location) Ref() index.Location { return index.Location{Owner: l.Owner, ID: l.ID} }
+
+// Newest reports whether this device holds the newest state of a replica that any device told of, whether its owner is
+// connected or not.
+func (l *Location) Newest() bool { return l.State == StateCurrent || l.State == StateOwnerAway }
 
 // Query is a search. Text holds words and operators ("report ext:pdf size:>1M"); the other fields say the same as
 // operators and are joined to it by AND.
@@ -280,6 +288,10 @@ type Progress struct {
 	Finished     bool           `json:"finished,omitempty"`
 	Error        string         `json:"error,omitempty"`
 	Elapsed      time.Duration  `json:"elapsed"` // ns
+
+	EntriesPerSecond float64       `json:"entries_per_second,omitempty"` // lately
+	BytesPerSecond   float64       `json:"bytes_per_second,omitempty"`   // lately
+	ETA              time.Duration `json:"eta,omitempty"`                // ns until this phase is done; 0 = not known
 }
 
 // Types of an [Event].
@@ -330,6 +342,7 @@ type Reader interface {
 	List(ctx context.Context, r ListRequest) (Listing, error)
 	Entry(ctx context.Context, r EntryRequest) (Entry, error)
 	Totals(ctx context.Context, r EntryRequest) (Totals, error)
+	Transfers(ctx context.Context) (Transfers, error)
 	Check(ctx context.Context, r CheckRequest) ([]CheckResult, error) // returns when done; damage is no error
 	Export(ctx context.Context, r ExportRequest, w io.Writer) error   // writes a file as package archive describes it
 }
@@ -347,9 +360,10 @@ type Backend interface {
 	Join(ctx context.Context, r JoinRequest) (JoinResult, error)
 	Policy(ctx context.Context, r PolicyRequest) ([]PolicySetting, error)
 	SyncCost(ctx context.Context, r SyncRequest) (SyncCost, error)
-	Sync(ctx context.Context, r SyncRequest) (Location, error)     // returns when done
-	Events(ctx context.Context) iter.Seq2[Event, error]            // from now on, until ctx ends
-	Import(ctx context.Context, r io.Reader) (ImportResult, error) // takes a file that Export wrote; what it refuses is no error
+	Sync(ctx context.Context, r SyncRequest) (Location, error)                  // returns when done
+	ControlTransfers(ctx context.Context, r TransferRequest) (Transfers, error) // returns when what it stops has stopped
+	Events(ctx context.Context) iter.Seq2[Event, error]                         // from now on, until ctx ends
+	Import(ctx context.Context, r io.Reader) (ImportResult, error)              // takes a file that Export wrote; what it refuses is no error
 }
 
 // Error is an error that crosses the API: what happened, in words for people, and a code for programs.

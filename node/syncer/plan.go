@@ -66,6 +66,8 @@ type Situation struct {
 	Metered  bool // this device's network is paid for by what it carries
 	// Avoid are providers that lately failed to serve this location; they are taken only if there is no other.
 	Avoid []index.DeviceID
+	// Busy are providers that asked to wait with the next request for this location; they are not asked now.
+	Busy []index.DeviceID
 	// NoSnapshot are providers that failed to serve a snapshot of this location twice; batches are pulled from them.
 	NoSnapshot []index.DeviceID
 	Rules      Rules
@@ -81,6 +83,10 @@ type Plan struct {
 	Offer    index.SignedHead // the head that the provider said it holds; a transfer may end at a newer one
 	Target   index.SignedHead // the newest head heard
 	Why      string           // in plain words
+	// Nobody says that there is something to fetch and nobody to fetch it from at this moment.
+	Nobody bool
+	// Busy says that those who could serve it asked to wait.
+	Busy bool
 	// Quarantined says why nothing newer is fetched until the owner signs a higher head, "" if that is not so.
 	Quarantined string
 }
@@ -159,7 +165,7 @@ func (s *Situation) strategy(from *Heard) (how Strategy, why string) {
 
 // nobody is the plan while no device can serve anything newer.
 func (s *Situation) nobody(newest index.SignedHead) Plan {
-	p := Plan{Strategy: Nothing, Target: newest, Why: "no device that holds a newer head is connected"}
+	p := Plan{Strategy: Nothing, Target: newest, Nobody: true, Why: "no device that holds a newer head is connected"}
 	if s.Held == nil {
 		p.Why = "no device that holds it is connected"
 	}
@@ -171,10 +177,14 @@ func (s *Situation) nobody(newest index.SignedHead) Plan {
 			refused++
 		default:
 			left++
+			p.Busy = p.Busy || h.Reachable // or it would have been chosen
 		}
 	}
 	switch {
+	case p.Busy:
+		p.Why = "the devices that hold it are busy, and asked to wait"
 	case refused > 0 && left == 0:
+		p.Nobody = false
 		p.Quarantined = "what is served as its newest state is not what its owner signed; it is fetched again when its owner signs another"
 		p.Why = p.Quarantined
 	case refused > 0:
@@ -222,7 +232,7 @@ func (s *Situation) offers(h *Heard) bool {
 func (s *Situation) provider() *Heard {
 	var can []*Heard
 	for i := range s.Heard {
-		if h := &s.Heard[i]; h.Reachable && s.offers(h) && !s.refuses(h) {
+		if h := &s.Heard[i]; h.Reachable && s.offers(h) && !s.refuses(h) && !slices.Contains(s.Busy, h.Device) {
 			can = append(can, h)
 		}
 	}

@@ -3,16 +3,17 @@
 // failures. It knows neither network nor store: both are functions in [Config].
 //
 // The syncer plans again whenever it is kicked (a head was heard, a device came or went), after each transfer, and
-// when a back-off ends. Nothing is kept between plans but who failed lately, and who served what can't be proved
-// ([Unproved]): what is true is read anew each time.
+// when a back-off ends. What is to be done is read anew each time; what is under way or waits is a [Job], kept through
+// [Jobs], so that pauses, counts of tries and the times of the next ones survive restarts. Only who failed lately, and who
+// served what can't be proved ([Unproved]), is kept in memory alone.
 package syncer
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,9 @@ type Config struct {
 	// location. A transfer that ended short of the newest head is no error: it is planned again.
 	Do func(context.Context, Situation, Plan) error
 
+	// Jobs keeps the queue between starts; nil = it is kept in memory.
+	Jobs Jobs
+
 	MaxTransfers int           // at once; 0 = 4
 	MaxPerDevice int           // at once from one provider; 0 = 2
 	RetryBase    time.Duration // wait after a first failure, doubled for each further; 0 = 1 s
@@ -41,10 +45,10 @@ type Syncer struct {
 	kick chan struct{}
 	anew atomic.Bool // forget who failed, at the next plan
 	done chan outcome
-	busy map[index.Location]index.DeviceID // provider of the running plan
-	bad  map[index.Location]*trouble
 
 	mu       sync.Mutex
+	loaded   bool // jobs has what was kept
+	jobs     map[index.Location]*entry
 	unproved map[index.Location][]Unproved
 }
 
@@ -59,14 +63,6 @@ type outcome struct {
 	loc index.Location
 	by  index.DeviceID
 	err error
-}
-
-// trouble is what went wrong lately with a location.
-type trouble struct {
-	fails int
-	next  time.Time
-	avoid map[index.DeviceID]time.Time // until when
-	snaps map[index.DeviceID]int       // snapshots it failed to serve
 }
 
 // New returns a syncer.
@@ -88,8 +84,7 @@ func New(cfg Config) *Syncer {
 	}
 	return &Syncer{
 		cfg: cfg, kick: make(chan struct{}, 1), done: make(chan outcome),
-		busy: map[index.Location]index.DeviceID{}, bad: map[index.Location]*trouble{},
-		unproved: map[index.Location][]Unproved{},
+		jobs: map[index.Location]*entry{}, unproved: map[index.Location][]Unproved{},
 	}
 }
 
@@ -110,15 +105,23 @@ func (s *Syncer) Retry() {
 
 // Run plans and runs transfers until ctx ends, then waits for those under way. Call it once.
 func (s *Syncer) Run(ctx context.Context) error {
+	s.mu.Lock()
+	err := s.load(ctx)
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	for {
-		var wake <-chan time.Time
+		var wake, save <-chan time.Time
 		stop := ctx.Done()
 		if ctx.Err() == nil {
-			if next := s.plan(ctx); !next.IsZero() {
-				wake = time.After(time.Until(next))
-			}
+			wake = timer(s.plan(ctx))
+			s.mu.Lock()
+			save = timer(s.save(ctx, time.Now()))
+			s.mu.Unlock()
 		} else {
-			if len(s.busy) == 0 {
+			if s.idle() {
+				s.leave(context.WithoutCancel(ctx))
 				return ctx.Err()
 			}
 			stop = nil
@@ -127,8 +130,40 @@ func (s *Syncer) Run(ctx context.Context) error {
 		case <-stop:
 		case <-s.kick:
 		case <-wake:
+		case <-save:
 		case o := <-s.done:
 			s.finished(ctx, o)
+		}
+	}
+}
+
+// timer fires at a time; never if that is zero.
+func timer(at time.Time) <-chan time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return time.After(time.Until(at))
+}
+
+// idle reports whether nothing runs.
+func (s *Syncer) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.jobs {
+		if e.run != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// leave keeps what is there for the next start.
+func (s *Syncer) leave(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.jobs {
+		if !e.Provider.IsZero() || e.stopped() {
+			s.keep(ctx, e, time.Now())
 		}
 	}
 }
@@ -136,9 +171,6 @@ func (s *Syncer) Run(ctx context.Context) error {
 // plan starts what can be started, and returns when to look again; zero if only an event can change anything.
 func (s *Syncer) plan(ctx context.Context) time.Time {
 	now := time.Now()
-	if s.anew.Swap(false) {
-		clear(s.bad)
-	}
 	sits, err := s.cfg.Situations(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -147,97 +179,165 @@ func (s *Syncer) plan(ctx context.Context) time.Time {
 		return now.Add(s.cfg.RetryMax)
 	}
 	s.forgive(sits)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.anew.Swap(false) {
+		for _, e := range s.jobs {
+			if e.calm(); e.State == Waiting {
+				e.set(Queued, time.Time{})
+			}
+		}
+	}
+	known := map[index.Location]bool{All: true}
 	var wake time.Time
 	for i := range sits {
 		sit := &sits[i]
-		sit.Unproved = s.Unproved(sit.Location)
-		if _, running := s.busy[sit.Location]; running {
-			continue
+		known[sit.Location] = true
+		if e := s.jobs[sit.Location]; e == nil || e.run == nil {
+			wake = soonest(wake, s.consider(ctx, sit, now))
 		}
-		if t := s.bad[sit.Location]; t != nil {
-			sit.Avoid = t.avoided(now)
-			for d, n := range t.snaps {
-				if n >= snapshotTries {
-					sit.NoSnapshot = append(sit.NoSnapshot, d)
-				}
-			}
-			if now.Before(t.next) {
-				if p := Decide(sit); !p.Idle() && (wake.IsZero() || t.next.Before(wake)) {
-					wake = t.next
-				}
-				continue
-			}
-		}
-		if p := Decide(sit); !p.Idle() && s.room(p.Provider) {
-			s.start(ctx, *sit, p)
+	}
+	for l, e := range s.jobs {
+		if !known[l] && e.run == nil {
+			s.end(ctx, e)
 		}
 	}
 	return wake
 }
 
+// consider plans for one location that nothing runs for, and starts that if it may. It returns when to look again.
+func (s *Syncer) consider(ctx context.Context, sit *Situation, now time.Time) time.Time {
+	e := s.jobs[sit.Location]
+	if e == nil {
+		e = newEntry(Job{Location: sit.Location, State: Queued}, now)
+	}
+	e.advise(sit, now)
+	sit.Unproved = slices.Clone(s.unproved[sit.Location])
+	p := Decide(sit)
+	switch {
+	case p.Strategy == Touch, p.Strategy == Drop: // costs nothing, so nobody stops it
+		if now.Before(e.wait) {
+			return e.wait
+		}
+		s.start(ctx, e, *sit, p)
+		return time.Time{}
+	case p.Provider.IsZero() && !p.Nobody: // there is nothing to fetch any more
+		if e.State != Paused && s.jobs[sit.Location] != nil {
+			s.end(ctx, e)
+		}
+		return time.Time{}
+	case e.State == Cancelled && isNewer(&p.Target, &e.Head):
+		e.Attempts, e.changed = 0, true
+		e.set(Queued, time.Time{})
+	case e.stopped():
+		return time.Time{}
+	}
+	e.Head = p.Target
+	switch {
+	case p.Busy:
+		next := time.Time{}
+		for _, t := range e.busy {
+			next = soonest(next, t)
+		}
+		e.set(Busy, next)
+		return next
+	case now.Before(e.wait):
+		return e.wait
+	case p.Nobody:
+		if s.jobs[sit.Location] != nil { // one that began
+			e.set(Queued, time.Time{})
+		}
+		return time.Time{}
+	}
+	s.jobs[sit.Location] = e
+	if s.jobs[All] != nil || !s.room(p.Provider) {
+		e.set(Queued, time.Time{})
+		return time.Time{}
+	}
+	s.start(ctx, e, *sit, p)
+	return time.Time{}
+}
+
 // room reports whether one more transfer is within the limits. Plans without a provider are local and cost little.
 func (s *Syncer) room(provider index.DeviceID) bool {
-	if provider.IsZero() {
-		return true
-	}
 	all, same := 0, 0
-	for _, by := range s.busy {
-		if by == provider {
+	for _, e := range s.jobs {
+		switch {
+		case e.run == nil || e.run.by.IsZero():
+			continue
+		case e.run.by == provider:
 			same++
 		}
-		if !by.IsZero() {
-			all++
-		}
+		all++
 	}
 	return all < s.cfg.MaxTransfers && same < s.cfg.MaxPerDevice
 }
 
-func (s *Syncer) start(ctx context.Context, sit Situation, p Plan) {
-	s.busy[sit.Location] = p.Provider
+func (s *Syncer) start(ctx context.Context, e *entry, sit Situation, p Plan) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	if !p.Provider.IsZero() {
+		e.Strategy, e.Provider, e.Head, e.changed = p.Strategy, p.Provider, p.Target, true
+		e.set(Running, time.Time{})
+	}
+	e.run = &run{by: p.Provider, cancel: cancel, ended: make(chan struct{})}
+	s.jobs[e.Location] = e
 	go func() {
 		err := s.cfg.Do(ctx, sit, p)
+		cancel(nil)
 		s.done <- outcome{loc: sit.Location, by: p.Provider, err: err}
 	}()
 }
 
 func (s *Syncer) finished(ctx context.Context, o outcome) {
-	delete(s.busy, o.loc)
-	if o.err == nil {
-		delete(s.bad, o.loc)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.jobs[o.loc]
+	r := e.run
+	defer close(r.ended)
+	e.run = nil
+	switch {
+	case o.err == nil && (o.by.IsZero() || !e.stopped()):
+		if !e.stopped() {
+			s.end(context.WithoutCancel(ctx), e)
+		}
+		return
+	case e.stopped() && !o.by.IsZero():
+		return
+	case ctx.Err() != nil && errors.Is(o.err, context.Canceled), r.stopped:
+		if !e.stopped() {
+			e.set(Queued, time.Time{})
+		}
 		return
 	}
-	if ctx.Err() != nil && errors.Is(o.err, context.Canceled) {
+	s.failed(e, &o)
+}
+
+// failed says when to try again, and with whom.
+func (s *Syncer) failed(e *entry, o *outcome) {
+	now := time.Now()
+	back := min(s.cfg.RetryBase<<min(e.fails, 20), s.cfg.RetryMax)
+	if b, ok := errors.AsType[*BusyError](o.err); ok && !o.by.IsZero() { // no fault, and others may have room
+		back = min(max(b.After, s.cfg.RetryBase), maxPatience)
+		back += rand.N(back/8 + 1)
+		e.busy[o.by] = now.Add(back)
+		e.Attempts, e.Error, e.changed = e.Attempts+1, o.err.Error(), true
+		e.set(Busy, e.busy[o.by])
+		s.cfg.Log.Info("provider is busy", "location", o.loc, "provider", o.by, "retry_in", back)
 		return
 	}
-	t := s.bad[o.loc]
-	if t == nil {
-		t = &trouble{avoid: map[index.DeviceID]time.Time{}, snaps: map[index.DeviceID]int{}}
-		s.bad[o.loc] = t
-	}
-	wait := min(s.cfg.RetryBase<<min(t.fails, 20), s.cfg.RetryMax)
-	wait += time.Duration(rand.Int64N(int64(wait)/4 + 1)) // so that devices do not knock in step
-	t.fails++
-	t.next = time.Now().Add(wait)
+	back += rand.N(back/4 + 1) // so that devices do not knock in step
+	e.fails++
+	e.wait = now.Add(back)
 	if u, ok := errors.AsType[*UnprovedError](o.err); ok && !o.by.IsZero() {
 		s.hold(o.loc, Unproved{Device: o.by, Head: u.Head, Delta: u.Delta})
 	}
 	if !o.by.IsZero() {
-		t.avoid[o.by] = time.Now().Add(max(4*wait, time.Minute))
+		e.Attempts, e.Error, e.changed = e.Attempts+1, o.err.Error(), true
+		e.set(Waiting, e.wait)
+		e.avoid[o.by] = now.Add(max(4*back, time.Minute))
 		if errors.Is(o.err, ErrNoSnapshot) {
-			t.snaps[o.by]++
+			e.snaps[o.by]++
 		}
 	}
-	s.cfg.Log.Warn("transfer", "location", o.loc, "provider", o.by, "retry_in", wait, "error", fmt.Sprint(o.err))
-}
-
-func (t *trouble) avoided(now time.Time) []index.DeviceID {
-	var out []index.DeviceID
-	for d, until := range t.avoid {
-		if now.Before(until) {
-			out = append(out, d)
-		} else {
-			delete(t.avoid, d)
-		}
-	}
-	return out
+	s.cfg.Log.Warn("transfer", "location", o.loc, "provider", o.by, "retry_in", back, "error", o.err.Error())
 }

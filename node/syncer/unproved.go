@@ -89,10 +89,8 @@ func (s *Syncer) Forgive(d index.DeviceID) {
 	}
 }
 
-// hold remembers that a device failed to prove a head; of each device the last one.
+// hold remembers that a device failed to prove a head; of each device the last one. The caller holds s.mu.
 func (s *Syncer) hold(l index.Location, u Unproved) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for i := range s.unproved[l] {
 		if s.unproved[l][i].Device == u.Device {
 			s.unproved[l][i] = u

@@ -89,7 +89,7 @@ func (s *Server) serve(ctx context.Context, c *wire.Conn, from peer.ID) error {
 			return fmt.Errorf("receive request: %w", err)
 		}
 		if !served { // only now: a stream that asks for nothing takes no place
-			if !s.cfg.Places.Take(from) {
+			if !s.cfg.Places.Wait(ctx, from) {
 				return wire.Refusal{Err: wire.ErrBusy, RetryAfter: retryAfter}
 			}
 			defer s.cfg.Places.Release(from)

@@ -99,7 +99,7 @@ func (s *Server) serve(ctx context.Context, c *wire.Conn, from peer.ID) (err err
 	if err != nil {
 		return fmt.Errorf("receive request: %w", err)
 	}
-	if !s.cfg.Places.Take(from) {
+	if !s.cfg.Places.Wait(ctx, from) {
 		return wire.Refusal{Err: wire.ErrBusy, RetryAfter: retryAfter}
 	}
 	defer s.cfg.Places.Release(from)

@@ -28,6 +28,7 @@ type Traffic struct {
 type Config struct {
 	Codecs  *Codecs      // nil = a new one
 	Traffic *Traffic     // nil = not counted
+	Rates   *Rates       // nil = as fast as it goes
 	Log     *slog.Logger // nil = discard
 	Observe func(Event)  // called once for each handled stream, at its end; must not block; nil = not called
 }
@@ -55,6 +56,8 @@ type Conn struct {
 	s       Stream
 	codecs  *Codecs
 	traffic *Traffic
+	rates   *Rates
+	ended   <-chan struct{} // closed when nobody waits for the stream any more; nil = never
 	in, out atomic.Int64
 	memory  memory
 
@@ -73,7 +76,7 @@ type Conn struct {
 func NewConn(s Stream, cfg Config) *Conn {
 	cfg = cfg.WithDefaults()
 	return &Conn{
-		s: s, codecs: cfg.Codecs, traffic: cfg.Traffic, accept: AllCodecs, limit: MaxFrame,
+		s: s, codecs: cfg.Codecs, traffic: cfg.Traffic, rates: cfg.Rates, accept: AllCodecs, limit: MaxFrame,
 		enc: NewEncoder(), dec: NewDecoder(),
 	}
 }
@@ -179,10 +182,12 @@ func (c *Conn) read(b []byte, wait time.Duration) (int, error) {
 	if err := c.s.SetReadDeadline(c.until(wait, c.slowBy)); err != nil {
 		return 0, fmt.Errorf("set deadline: %w", err)
 	}
+	b = b[:c.rates.in().piece(len(b))]
 	for {
 		n, err := c.s.Read(b)
 		c.in.Add(int64(n))
 		c.traffic.In.Add(int64(n))
+		c.rates.in().take(n, c.ended)
 		if n > 0 || err != nil {
 			return n, err
 		}
@@ -193,10 +198,12 @@ func (c *Conn) read(b []byte, wait time.Duration) (int, error) {
 func (c *Conn) write(b []byte) error {
 	const piece = 64 << 10
 	for len(b) > 0 {
+		next := c.rates.out().piece(min(len(b), piece))
+		c.rates.out().take(next, c.ended)
 		if err := c.s.SetWriteDeadline(c.until(WriteTimeout, time.Time{})); err != nil {
 			return fmt.Errorf("set deadline: %w", err)
 		}
-		n, err := c.s.Write(b[:min(len(b), piece)])
+		n, err := c.s.Write(b[:next])
 		c.out.Add(int64(n))
 		c.traffic.Out.Add(int64(n))
 		if err != nil {

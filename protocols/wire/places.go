@@ -1,7 +1,9 @@
 package wire
 
 import (
+	"context"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 )
@@ -12,6 +14,10 @@ const (
 	defaultPlacesPerPeer = 2 // to one peer
 )
 
+// placeGrace is how long a stream waits for a place. A peer that ends one stream and begins another may be heard of in
+// the other order; that is no reason to send it away.
+const placeGrace = 500 * time.Millisecond
+
 // Places bounds the bulk streams that are served at a time, in all and to one peer. One for all bulk protocols of a
 // node makes them share. Make it with [NewPlaces]; it is safe for concurrent use.
 type Places struct {
@@ -20,6 +26,7 @@ type Places struct {
 	mu    sync.Mutex
 	taken map[peer.ID]int
 	total int
+	freed chan struct{} // closed when a place is given back; nil while nobody waits
 }
 
 // NewPlaces returns so many places; 0 means 8 in all, and 2 for one peer.
@@ -45,6 +52,33 @@ func (l *Places) Take(p peer.ID) bool {
 	return true
 }
 
+// Wait is Take, but waits a moment for a place if none is left.
+func (l *Places) Wait(ctx context.Context, p peer.ID) bool {
+	if l.Take(p) {
+		return true
+	}
+	grace := time.NewTimer(placeGrace)
+	defer grace.Stop()
+	for {
+		l.mu.Lock()
+		if l.freed == nil {
+			l.freed = make(chan struct{})
+		}
+		freed := l.freed
+		l.mu.Unlock()
+		if l.Take(p) { // given back before we listened
+			return true
+		}
+		select {
+		case <-freed:
+		case <-grace.C:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
 // Release gives a place back.
 func (l *Places) Release(p peer.ID) {
 	l.mu.Lock()
@@ -52,6 +86,10 @@ func (l *Places) Release(p peer.ID) {
 	l.total--
 	if l.taken[p]--; l.taken[p] == 0 {
 		delete(l.taken, p)
+	}
+	if l.freed != nil {
+		close(l.freed)
+		l.freed = nil
 	}
 }
 

@@ -25,6 +25,7 @@ type Service struct {
 func Run(ctx context.Context, s Stream, svc Service, cfg Config, fn func(context.Context, *Conn) error) (err error) {
 	cfg = cfg.WithDefaults()
 	c := NewConn(s, cfg)
+	c.ended = ctx.Done()
 	defer c.memory.release()
 	if err := c.memory.open(s, svc); err != nil {
 		_ = s.Reset()

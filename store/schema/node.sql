@@ -101,3 +101,19 @@ CREATE TABLE policy (
   policy TEXT NOT NULL,
   PRIMARY KEY (owner, id)
 ) STRICT, WITHOUT ROWID;
+
+-- Transfers that are under way or wait, and those that a person stopped. What is not here is planned from what is known.
+CREATE TABLE job (
+  owner    BLOB    NOT NULL,
+  id       BLOB    NOT NULL,
+  state    TEXT    NOT NULL,      -- 'queued', 'running', 'waiting', 'busy', 'paused' or 'cancelled'
+  head     BLOB    NOT NULL,      -- the newest head heard when it was written; empty = none
+  strategy TEXT    NOT NULL,
+  provider BLOB    NOT NULL,      -- device; 32 zero bytes = not chosen
+  done     INTEGER NOT NULL,      -- position: entries, or bytes of a snapshot, received
+  total    INTEGER NOT NULL,      -- of those; 0 = not known
+  attempts INTEGER NOT NULL,      -- that failed
+  next     INTEGER NOT NULL,      -- ns since 1970 of the next try; 0 = as soon as there is room
+  error    TEXT    NOT NULL,      -- of the last attempt
+  PRIMARY KEY (owner, id)
+) STRICT, WITHOUT ROWID;

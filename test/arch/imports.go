@@ -162,6 +162,7 @@ func Dependencies() []Dependency {
 		{"golang.org/x/sync", false, "groups of goroutines"},
 		{"golang.org/x/sys", false, "system calls that package syscall lacks"},
 		{"golang.org/x/term", false, "whether a person is watching"},
+		{"golang.org/x/time", false, "caps on what a device sends and receives"},
 		{"lukechampine.com/blake3", false, "the hash tree"},
 		{"pgregory.net/rapid", true, "property tests"},
 	}

@@ -32,17 +32,20 @@ func commands() []command {
 	return []command{
 		{"store", benchStore},
 		{storeChild, runStoreChild},
+		{"sync", benchSync},
+		{syncChild, runSyncChild},
+		{individualChild, runIndividualChild},
 	}
 }
 
 func run(ctx context.Context, args []string, out, notes io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("which benchmark? bench store -h says more")
+		return errors.New("which benchmark? bench store -h and bench sync -h say more")
 	}
 	for _, c := range commands() {
 		if c.name == args[0] {
 			return c.run(ctx, args[1:], out, notes)
 		}
 	}
-	return fmt.Errorf("there is no benchmark %q; bench store -h says more", args[0])
+	return fmt.Errorf("there is no benchmark %q; there are store and sync", args[0])
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,9 +19,9 @@ import (
 	"github.com/peerdex/peerdex/test/harness"
 )
 
-// TestMain lets the test's own program be the process whose memory is measured.
+// TestMain lets the test's own program be the processes that are measured.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == storeChild {
+	if len(os.Args) > 1 && slices.Contains([]string{storeChild, syncChild, individualChild}, os.Args[1]) {
 		if err := run(context.Background(), os.Args[1:], os.Stdout, os.Stderr); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -112,6 +113,7 @@ func TestStoreTable(t *testing.T) {
 func TestUsage(t *testing.T) {
 	for _, args := range [][]string{
 		nil, {"nothing"}, {"store", "-entries", "-1"}, {"store", "-runs", "0"}, {"store", "more"}, {"store", "-paths", "/nowhere"}, {"store", "-nothing"},
+		{"sync", "-strategy", "telepathy"}, {"sync", "-runs", "0"}, {"sync", "more"}, {"sync", "-strategy", "individual", "-changes", "5"},
 	} {
 		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
 			t.Errorf("%q is taken", args)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"strconv"
 
 	"github.com/peerdex/peerdex/index"
 )
@@ -48,15 +49,18 @@ func Edits(seed uint64, n int, next int64, get func(id int64) (index.Entry, bool
 				continue // deleting a folder would be many changes, and new files need their folders
 			}
 			ch := index.Change{Op: index.Put, Entry: e}
+			name := func() string { // which no other entry of the folder has
+				return names.another(e.Name) + "." + strconv.FormatInt(highest+int64(done), 10)
+			}
 			switch done % 10 {
 			case 0:
-				ch.Entry = index.Entry{ID: next, Parent: e.Parent, Name: names.another(e.Name), Kind: index.KindFile}
+				ch.Entry = index.Entry{ID: next, Parent: e.Parent, Name: name(), Kind: index.KindFile}
 				attributes(r, &ch.Entry)
 				next++
 			case 1:
 				ch = index.Change{Op: index.Delete, Entry: index.Entry{ID: id}}
 			case 2:
-				ch.Entry.Name = names.another(e.Name)
+				ch.Entry.Name = name()
 			default:
 				attributes(r, &ch.Entry)
 			}
