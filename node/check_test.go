@@ -178,6 +178,7 @@ func TestDamagedOwnIndexBeginsAnew(t *testing.T) {
 	nas.damage(l, bytes.LastIndex, "a song.ogg", "a sonG.ogg")
 	nas.start()
 	eventually(t, "the replica has what the scan at start found", func() bool { return len(laptop.find("song")) == 2 })
+	eventually(t, "nas knows that", func() bool { return nas.toldBy(laptop, l) == nas.own(l.Name).Seq })
 	if res := nas.checkResult(l, node.CheckRequest{Deep: true, Repair: true}); res.OK || !res.Repaired || !strings.Contains(res.Hint, "begins anew") {
 		t.Fatalf("repair: %+v", res)
 	}

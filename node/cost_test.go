@@ -28,6 +28,7 @@ func TestTransferSize(t *testing.T) {
 		"batches":                     {syncer.BatchFull, head(9, 500), 2_000_000, 500, 500 * fullRowBytes},
 		"reconcile":                   {syncer.Reconcile, head(9, 500), 2_000_000, 500, 500 * fullRowBytes},
 		"delta":                       {syncer.BatchDelta, head(930, 100), 2_000_000, 30, 30 * deltaRowBytes},
+		"state change":                {syncer.Change, head(930, 100), 2_000_000, 30, 30 * deltaRowBytes},
 		"delta, all changed":          {syncer.BatchDelta, head(9000, 100), 2_000_000, 100, 100 * deltaRowBytes},
 		"nothing in it":               {syncer.BatchFull, head(9, 0), 0, 0, 0},
 	} {

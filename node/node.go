@@ -21,6 +21,7 @@ import (
 	"github.com/peerdex/peerdex/node/scrub"
 	"github.com/peerdex/peerdex/node/syncer"
 	"github.com/peerdex/peerdex/protocols/batch"
+	"github.com/peerdex/peerdex/protocols/change"
 	"github.com/peerdex/peerdex/protocols/heads"
 	"github.com/peerdex/peerdex/protocols/notice"
 	"github.com/peerdex/peerdex/protocols/pair"
@@ -70,6 +71,12 @@ type Node struct {
 	trees   *tree.Server
 	headsOf *heads.Server
 	notices *notice.Service
+	changes *change.Server
+	pushes  *pushes
+	taking  *taking
+	kept    *kept
+	aware   *awareness
+	lately  *lately
 	talks   *talks
 	apart   apart
 	losses  *losses
@@ -136,6 +143,8 @@ func (n *Node) open() error {
 	}
 	n.syncer = syncer.New(syncer.Config{Situations: n.replicas, Do: n.attempt, Jobs: jobs{n}, Log: n.log})
 	n.talks, n.losses = newTalks(), newLosses()
+	n.pushes, n.taking, n.kept, n.aware, n.lately = newPushes(), newTaking(), newKept(), newAwareness(), newLately()
+	n.changes = change.NewServer(change.ServerConfig{Config: n.wire(), Backend: taker{n}})
 	n.window = pair.NewWindow(pair.WindowConfig{Config: n.wire(), Self: n.st.Self(), Admitter: admitter{n}})
 	n.places = wire.NewPlaces(0, 0)
 	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}, Places: n.places})
@@ -182,6 +191,7 @@ func (n *Node) Start(ctx context.Context) error {
 	h.SetStreamHandler(tree.ID, n.trees.Handle)
 	h.SetStreamHandler(query.ID, n.queries.Handle)
 	h.SetStreamHandler(heads.ID, n.headsOf.Handle)
+	h.SetStreamHandler(change.ID, n.changes.Handle)
 	n.keeper = discovery.NewKeeper(discovery.KeeperConfig{
 		Host: h, Reach: n.reach, Members: n.lib.others, Addrs: n.addrs, OnResult: n.dialed, Logger: n.log,
 	})
@@ -197,7 +207,7 @@ func (n *Node) Start(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("start: %w", err), h.Close())
 	}
 	for _, run := range []func(context.Context) error{
-		n.keeper.Run, n.mdns.Run, n.syncer.Run, n.scrub.Run, watch, n.announcer, n.gossiper, n.notices.Run, n.asker, n.pruner,
+		n.keeper.Run, n.mdns.Run, n.syncer.Run, n.scrub.Run, watch, n.pusher, n.announcer, n.gossiper, n.notices.Run, n.asker, n.pruner,
 		func(ctx context.Context) error { n.scanLoop(ctx); return nil },
 		func(ctx context.Context) error {
 			return discovery.WatchNetwork(ctx, 0, func() { n.keeper.Kick() })
@@ -225,7 +235,7 @@ func (n *Node) Close() error {
 	n.cancel(errClosing)
 	errs := []error{
 		n.window.Close(), n.batches.Close(), n.files.Close(), n.trees.Close(), n.queries.Close(),
-		n.headsOf.Close(), n.notices.Close(),
+		n.headsOf.Close(), n.notices.Close(), n.changes.Close(),
 	}
 	n.parted()
 	if h := n.host.Load(); h != nil {
@@ -233,6 +243,7 @@ func (n *Node) Close() error {
 	}
 	n.wg.Wait()
 	n.talks.wait()
+	n.remember(context.Background())
 	return errors.Join(append(errs, n.st.Close())...)
 }
 
@@ -270,11 +281,10 @@ func (n *Node) byRef(ctx context.Context, l index.Location) (Location, error) {
 
 // committed tells that an own location has a new head: one event, however many entries changed.
 func (n *Node) committed(l index.Location) {
+	n.pushes.pacer.Add(l) // which tells the others, too
 	if loc, err := n.byRef(n.ctx, l); err == nil {
 		n.events.emit(Event{Type: api.EventBulkIndexComplete, Location: &loc})
 	}
-	n.notify(l)
-	n.announce()
 }
 
 // updated tells that a replica changed.

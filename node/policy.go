@@ -31,11 +31,16 @@ func (n *Node) SetMetered(metered bool) {
 	}
 }
 
-// policyOf is the policy of a location: its own, or its device's, or auto.
+// policyOf is the policy that counts for a location: full for own ones, and while a person fetches it.
 func (v *view) policyOf(set map[index.Location]string, l index.Location) syncer.Policy {
 	if l.Owner == v.st.Self() || v.live != nil && v.live.n.pulls.has(l) {
 		return syncer.Full
 	}
+	return chosenPolicy(set, l)
+}
+
+// chosenPolicy is the policy of a location: its own, or its device's, or auto.
+func chosenPolicy(set map[index.Location]string, l index.Location) syncer.Policy {
 	for _, key := range []index.Location{l, {Owner: l.Owner}} {
 		if p, ok := syncer.ParsePolicy(set[key]); ok {
 			return p
@@ -91,6 +96,7 @@ func (n *Node) Policy(ctx context.Context, r PolicyRequest) ([]PolicySetting, er
 			return nil, err
 		}
 		n.syncer.Retry()
+		n.announce() // what is to be pushed here
 		n.policyChanged(ctx, all, key)
 	}
 	out, err := n.settings(ctx, all, one, key)

@@ -84,6 +84,7 @@ func (n *Node) attempt(ctx context.Context, sit syncer.Situation, p syncer.Plan)
 		defer n.activity.Begin()()
 	}
 	err := patience(n.sync(ctx, sit, p))
+	n.applyKept(ctx, sit.Location)
 	// A snapshot that can't be proved says less than batches that can't: those are tried next.
 	if !unproved(err) || errors.Is(err, errMixed) || errors.Is(err, syncer.ErrNoSnapshot) {
 		return err
@@ -94,7 +95,7 @@ func (n *Node) attempt(ctx context.Context, sit syncer.Situation, p syncer.Plan)
 			return errors.Join(err, cerr)
 		}
 	}
-	return &syncer.UnprovedError{Head: p.Offer, Delta: p.Strategy == syncer.BatchDelta, Err: err}
+	return &syncer.UnprovedError{Head: p.Offer, Delta: p.Strategy == syncer.BatchDelta || p.Strategy == syncer.Change, Err: err}
 }
 
 // errMixed says that what can't be proved came from more than one device.

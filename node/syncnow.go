@@ -128,7 +128,7 @@ func (n *Node) SyncCost(ctx context.Context, r SyncRequest) (SyncCost, error) {
 func transferSize(s *syncer.Situation, p *syncer.Plan, from *syncer.Heard) (entries, bytes int64) {
 	h := &p.Offer
 	switch p.Strategy {
-	case syncer.BatchDelta:
+	case syncer.BatchDelta, syncer.Change:
 		entries = min(h.Seq-s.Held.Seq, h.Count)
 		return entries, entries * deltaRowBytes
 	case syncer.Native:
@@ -193,7 +193,7 @@ func (n *Node) cantSync(l *Location, s *syncer.Situation) error {
 	switch p := syncer.Decide(s); {
 	case s.Frozen, s.Retired == index.Retired:
 		return conflict(title, p.Why, "peerdex locations")
-	case p.Strategy == syncer.Nothing && (s.Held == nil || behind(s.Held, &newest)):
+	case !s.Moving && p.Strategy == syncer.Nothing && (s.Held == nil || behind(s.Held, &newest)):
 		return &Error{Code: api.CodeUnavailable, Title: title, Detail: p.Why, Hint: "peerdex devices"}
 	}
 	return nil

@@ -52,7 +52,7 @@ func (v *view) Devices(ctx context.Context) ([]Device, error) {
 
 // situations says how every location stands, own ones too: what is held, and what was heard.
 func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
-	heard, err := v.st.AllHeard(ctx)
+	heard, err := v.allHeard(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func (v *view) Locations(ctx context.Context) ([]Location, error) {
 	if err != nil {
 		return nil, humane(err)
 	}
-	heard, err := v.st.AllHeard(ctx)
+	heard, err := v.allHeard(ctx)
 	if err != nil {
 		return nil, humane(err)
 	}

@@ -267,10 +267,11 @@ const (
 
 // Strategies of transfers, as a [Progress] names them.
 const (
-	StrategyBatchFull  = "batch-full"  // all entries in frames of rows
-	StrategyBatchDelta = "batch-delta" // what changed, in frames of rows
-	StrategyCompact    = "compact"     // all entries as a file without indexes
-	StrategyNative     = "native"      // all entries as a file with indexes and hash tree
+	StrategyBatchFull  = "batch-full"   // all entries in frames of rows
+	StrategyChange     = "state-change" // a few changes, of which the push was missed
+	StrategyBatchDelta = "batch-delta"  // what changed, in frames of rows
+	StrategyCompact    = "compact"      // all entries as a file without indexes
+	StrategyNative     = "native"       // all entries as a file with indexes and hash tree
 )
 
 // Progress is the state of a scan or of a transfer.

@@ -12,14 +12,15 @@ type Strategy string
 
 // The strategies.
 const (
-	Nothing    Strategy = "nothing"     // there is nothing to do, or nobody to do it with
-	BatchFull  Strategy = "batch-full"  // all rows in id order, then the delta
-	BatchDelta Strategy = "batch-delta" // rows and dead runs above our seq
-	Compact    Strategy = "compact"     // a snapshot of the entries alone, then the delta
-	Native     Strategy = "native"      // a snapshot with indexes, or a compact one where the provider has it sooner; then the delta
-	Reconcile  Strategy = "reconcile"   // what differs, found by the hash tree, then the delta
-	Touch      Strategy = "touch"       // the same state, known true at a later time
-	Drop       Strategy = "drop"        // the owner removed the location
+	Nothing    Strategy = "nothing"      // there is nothing to do, or nobody to do it with
+	BatchFull  Strategy = "batch-full"   // all rows in id order, then the delta
+	Change     Strategy = "state-change" // the same, where it is so little that it would have been pushed: the push was missed
+	BatchDelta Strategy = "batch-delta"  // rows and dead runs above our seq
+	Compact    Strategy = "compact"      // a snapshot of the entries alone, then the delta
+	Native     Strategy = "native"       // a snapshot with indexes, or a compact one where the provider has it sooner; then the delta
+	Reconcile  Strategy = "reconcile"    // what differs, found by the hash tree, then the delta
+	Touch      Strategy = "touch"        // the same state, known true at a later time
+	Drop       Strategy = "drop"         // the owner removed the location
 )
 
 // Heard is what a device said of a location.
@@ -51,6 +52,10 @@ type Rules struct {
 	SnapshotFrom int64
 }
 
+// maxChange is how far a head may be above ours for a state change. So many rows and deletions are missing at most; how many
+// exactly the provider says first.
+const maxChange = 100
+
 // defaultSnapshotFrom is where snapshots begin to pay: below, a transfer takes as long as a few round trips.
 const defaultSnapshotFrom = 10_000
 
@@ -73,6 +78,7 @@ type Situation struct {
 	Rules      Rules
 	// Unproved are the heads at which devices served what their owner did not sign; see [Unproved].
 	Unproved []Unproved
+	Moving   bool // a pushed change is being applied: nothing is fetched meanwhile
 	Apart    bool // too much differs from what the owner has now to compare: as if there were no replica
 }
 
@@ -123,6 +129,9 @@ func Decide(s *Situation) Plan {
 	case s.Retired == index.Retired:
 		return Plan{Strategy: Nothing, Target: newest, Why: "removed by its owner"}
 	}
+	if s.Moving {
+		return Plan{Strategy: Nothing, Target: newest, Why: "a change is being applied"}
+	}
 	if s.Held != nil {
 		switch index.Compare(&newest.Head, &s.Held.Head) {
 		case index.Later:
@@ -159,6 +168,9 @@ func (s *Situation) strategy(from *Heard) (how Strategy, why string) {
 		return Reconcile, "the replica is below the horizon of every provider"
 	case s.doubts(from):
 		return Reconcile, "the changes alone did not lead to what its owner signed"
+	}
+	if from.Head.Seq-s.Held.Seq <= maxChange {
+		return Change, "a few changes were missed"
 	}
 	return BatchDelta, "a replica of the same epoch"
 }

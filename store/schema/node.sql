@@ -64,6 +64,7 @@ CREATE TABLE heard (
   horizon INTEGER NOT NULL,
   size    INTEGER NOT NULL,       -- bytes of its file, as that device says; 0 = not known
   held    INTEGER NOT NULL,       -- 1 when that device holds a replica at this head
+  wants   INTEGER NOT NULL,       -- 1 when that device wants changes above this head to be pushed to it
   listed  INTEGER NOT NULL,       -- 1 while that device names this head among those that it knows
   at      INTEGER NOT NULL,       -- ns since 1970, our clock
   PRIMARY KEY (owner, id, device)
