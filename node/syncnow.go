@@ -193,7 +193,7 @@ func (n *Node) cantSync(l *Location, s *syncer.Situation) error {
 	switch p := syncer.Decide(s); {
 	case s.Frozen, s.Retired == index.Retired:
 		return conflict(title, p.Why, "peerdex locations")
-	case !s.Moving && p.Strategy == syncer.Nothing && (s.Held == nil || behind(s.Held, &newest)):
+	case p.Strategy == syncer.Nothing && (s.Held == nil || behind(s.Held, &newest)):
 		return &Error{Code: api.CodeUnavailable, Title: title, Detail: p.Why, Hint: "peerdex devices"}
 	}
 	return nil
