@@ -9,6 +9,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/node/syncer"
 	"github.com/peerdex/peerdex/protocols/heads"
 	"github.com/peerdex/peerdex/store"
 )
@@ -219,5 +220,16 @@ func (v *view) allHeard(ctx context.Context) (map[index.Location][]store.Heard, 
 }
 
 // wantsPushes reports whether this device wants to be told at once what changes in a location, by its owner. It does for
-// every replica that it keeps.
-func (n *Node) wantsPushes(l index.Location) bool { return l.Owner != n.st.Self() }
+// every replica that it keeps and that a policy lets move.
+func (n *Node) wantsPushes(ctx context.Context, l index.Location) bool {
+	if l.Owner == n.st.Self() {
+		return false
+	}
+	set, err := n.st.Policies(ctx)
+	if err != nil {
+		n.log.Warn("read policies", "error", err)
+		return false
+	}
+	p := chosenPolicy(set, l)
+	return p == syncer.Auto || p == syncer.Full
+}

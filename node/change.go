@@ -36,7 +36,7 @@ func (t taker) Take(ctx context.Context, c *change.StateChange) error {
 	if err := n.verifyHead(&c.Head); err != nil {
 		return fmt.Errorf("%w: %w", wire.ErrDenied, err)
 	}
-	if !n.wantsPushes(l) {
+	if !n.wantsPushes(ctx, l) {
 		return wire.ErrNoReplica
 	}
 	err := n.takeChange(ctx, c)

@@ -73,6 +73,11 @@ func (n *Node) NoticeOf(ctx context.Context, l index.Location) (index.SignedHead
 	return herald{n}.Head(ctx, l)
 }
 
+// JudgeAnswer is what happens with the head of an answer that came on demand.
+func (n *Node) JudgeAnswer(ctx context.Context, h index.SignedHead) error {
+	return n.judgeAnswer(ctx, &h)
+}
+
 // Key signs as the device does.
 func (n *Node) Key() ed25519.PrivateKey { return n.st.Identity() }
 

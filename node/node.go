@@ -25,6 +25,7 @@ import (
 	"github.com/peerdex/peerdex/protocols/heads"
 	"github.com/peerdex/peerdex/protocols/notice"
 	"github.com/peerdex/peerdex/protocols/pair"
+	"github.com/peerdex/peerdex/protocols/query"
 	"github.com/peerdex/peerdex/protocols/snapshot"
 	"github.com/peerdex/peerdex/protocols/tree"
 	"github.com/peerdex/peerdex/protocols/wire"
@@ -65,6 +66,7 @@ type Node struct {
 	scrub   *scrub.Scrubber
 	window  *pair.Window
 	batches *batch.Server
+	queries *query.Server
 	files   *snapshot.Server
 	trees   *tree.Server
 	headsOf *heads.Server
@@ -78,6 +80,8 @@ type Node struct {
 	talks   *talks
 	apart   apart
 	losses  *losses
+	pulls   *pulls
+	metered atomic.Bool
 
 	activity scrub.Activity // what the scrub waits for
 
@@ -107,7 +111,8 @@ func Open(cfg Config) (*Node, error) {
 		rates: wire.NewRates(cfg.LimitDown, cfg.LimitUp),
 	}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
-	n.work = newWork(n.ctx, &n.activity)
+	n.work, n.pulls = newWork(n.ctx, &n.activity), newPulls()
+	n.metered.Store(cfg.Metered)
 	n.scrub = scrub.New(n.scrubConfig())
 	st.OnDamage(n.suspect)
 	n.view = view{st: st, live: &live{n: n, moving: map[movement]Progress{}, speeds: map[movement]*speed{}, failed: map[index.Location]error{}}}
@@ -145,6 +150,7 @@ func (n *Node) open() error {
 	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}, Places: n.places})
 	n.files = snapshot.NewServer(snapshot.ServerConfig{Config: n.wire(), Source: snapshots{n}, Places: n.places})
 	n.trees = tree.NewServer(tree.ServerConfig{Config: n.wire(), Source: source{n}})
+	n.queries = query.NewServer(query.ServerConfig{Config: n.wire(), Source: answers{n}})
 	n.headsOf = heads.NewServer(n.headsConfig())
 	n.notices = notice.New(n.noticeConfig())
 	return nil
@@ -183,6 +189,7 @@ func (n *Node) Start(ctx context.Context) error {
 	h.SetStreamHandler(batch.ID, n.batches.Handle)
 	h.SetStreamHandler(snapshot.ID, n.files.Handle)
 	h.SetStreamHandler(tree.ID, n.trees.Handle)
+	h.SetStreamHandler(query.ID, n.queries.Handle)
 	h.SetStreamHandler(heads.ID, n.headsOf.Handle)
 	h.SetStreamHandler(change.ID, n.changes.Handle)
 	n.keeper = discovery.NewKeeper(discovery.KeeperConfig{
@@ -227,7 +234,8 @@ func (n *Node) Close() error {
 	n.mu.Unlock()
 	n.cancel(errClosing)
 	errs := []error{
-		n.window.Close(), n.batches.Close(), n.files.Close(), n.trees.Close(), n.headsOf.Close(), n.notices.Close(), n.changes.Close(),
+		n.window.Close(), n.batches.Close(), n.files.Close(), n.trees.Close(), n.queries.Close(),
+		n.headsOf.Close(), n.notices.Close(), n.changes.Close(),
 	}
 	n.parted()
 	if h := n.host.Load(); h != nil {

@@ -107,14 +107,14 @@ func unproved(err error) bool {
 		func(e error) bool { return errors.Is(err, e) })
 }
 
-// damagedOf returns the error of a location of a device that can't be read, nil if all can.
-func (v *view) damagedOf(ctx context.Context, d *Device) error {
+// damagedOf returns the error of a location of a device that can't be read, nil if all can but those passed over.
+func (v *view) damagedOf(ctx context.Context, d *Device, but func(index.Location) bool) error {
 	locs, err := v.st.Locations(ctx)
 	if err != nil {
 		return err
 	}
 	for _, l := range locs {
-		if l.Owner == d.ID {
+		if l.Owner == d.ID && !but(l) {
 			if _, err := v.st.Held(ctx, l); damaged(err) {
 				return err
 			}

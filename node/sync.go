@@ -89,8 +89,12 @@ func (g gossip) Heads(ctx context.Context) ([]heads.Announced, error) {
 			}
 		}
 		if held.Head.Library == lib {
+			size, err := g.n.st.Size(ctx, l)
+			if err != nil && !errors.Is(err, store.ErrNotFound) && !damaged(err) {
+				return nil, err
+			}
 			out = append(out, heads.Announced{
-				Head: held.Head, Record: held.Raw, Horizon: held.Horizon, Held: true, Wants: g.n.wantsPushes(l),
+				Head: held.Head, Record: held.Raw, Horizon: held.Horizon, Held: true, Size: size, Wants: g.n.wantsPushes(ctx, l),
 			})
 		}
 	}
@@ -195,7 +199,7 @@ func (n *Node) hear(ctx context.Context, from index.DeviceID, a *heads.Announced
 		return err
 	}
 	said := store.Heard{
-		Device: from, Head: a.Head, Record: a.Record, Horizon: a.Horizon, Held: a.Held, Wants: a.Wants, Listed: true, At: time.Now(),
+		Device: from, Head: a.Head, Record: a.Record, Horizon: a.Horizon, Size: a.Size, Held: a.Held, Wants: a.Wants, Listed: true, At: time.Now(),
 	}
 	news := isNews(&said, known)
 	if l.Owner == n.st.Self() {
@@ -211,6 +215,11 @@ func (n *Node) hear(ctx context.Context, from index.DeviceID, a *heads.Announced
 	}
 	if err := n.judgeAll(ctx, a.Head, known); err != nil {
 		return err
+	}
+	if retired(said) {
+		if err := n.st.ForgetAnswers(ctx, l); err != nil {
+			n.log.Warn("forget answers", "location", l, "error", err)
+		}
 	}
 	return n.st.SetHeard(ctx, said)
 }
@@ -351,6 +360,9 @@ func (n *Node) pull(ctx context.Context, l index.Location, p syncer.Plan) error 
 	}
 	err = errors.Join(err, in.Close())
 	n.endReport(l, api.PhaseFetch, err)
+	if err == nil {
+		n.measure(ctx, p.Provider, &sink.at)
+	}
 	return n.transferred(l, p.Provider, err)
 }
 

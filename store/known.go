@@ -78,6 +78,7 @@ type Heard struct {
 	Head    index.SignedHead
 	Record  []byte // canonical bytes
 	Horizon int64  // of that device's file
+	Size    int64  // of that device's file, as it says, in bytes; 0 = not known
 	Held    bool   // that device holds a replica at this head
 	Wants   bool   // that device wants changes above this head to be pushed to it
 	Listed  bool   // that device named this head when it last said which it knows; false once it left it out
@@ -102,11 +103,11 @@ func insertHeard(c *conn, h *Heard) error {
 		return err
 	}
 	l := h.Head.Location
-	return c.run("INSERT OR REPLACE INTO heard (owner, id, device, head, record, horizon, held, wants, listed, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		l.Owner[:], l.ID[:], h.Device[:], head, h.Record, h.Horizon, asInt(h.Held), asInt(h.Wants), asInt(h.Listed), h.At.UnixNano())
+	return c.run("INSERT OR REPLACE INTO heard (owner, id, device, head, record, horizon, size, held, wants, listed, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		l.Owner[:], l.ID[:], h.Device[:], head, h.Record, h.Horizon, h.Size, asInt(h.Held), asInt(h.Wants), asInt(h.Listed), h.At.UnixNano())
 }
 
-const heardColumns = "device, head, record, horizon, held, listed, at, wants"
+const heardColumns = "device, head, record, horizon, held, listed, at, wants, size"
 
 // AllHeard reads all heads heard.
 func (s *Store) AllHeard(ctx context.Context) (map[index.Location][]Heard, error) {
@@ -151,6 +152,7 @@ func (s *Store) readHeard(ctx context.Context, sql string, args ...driver.Value)
 			listed, _ := row[5].(int64)
 			at, _ := row[6].(int64)
 			wants, _ := row[7].(int64)
+			h.Size, _ = row[8].(int64)
 			h.Held, h.Wants, h.Listed, h.At = held == 1, wants == 1, listed == 1, time.Unix(0, at)
 			out = append(out, h)
 		}

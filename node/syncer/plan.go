@@ -28,6 +28,7 @@ type Heard struct {
 	Device    index.DeviceID
 	Head      index.SignedHead
 	Horizon   int64 // lowest seq from which it can serve a delta
+	Size      int64 // of its file, as it says, in bytes; 0 = not known. Only to tell what a snapshot would cost
 	Held      bool  // it holds a replica at this head, so that it can serve it
 	Reachable bool  // connected at this moment
 	Link      Link  // over which it would serve
@@ -40,6 +41,7 @@ type Link uint8
 const (
 	LinkUnknown Link = iota
 	LinkNear         // the same machine or local network, without a relay between
+	LinkRelayed      // no other way than through a relay that is no member of the library
 )
 
 // Rules say which strategy fills a replica that has nothing to build on. The zero value has the defaults.
@@ -65,6 +67,8 @@ type Situation struct {
 	Frozen   bool
 	Damaged  bool // the file of our replica is, so that nothing of it is used: Held is nil, and it is fetched anew
 	Heard    []Heard
+	Policy   Policy
+	Metered  bool // this device's network is paid for by what it carries
 	// Avoid are providers that lately failed to serve this location; they are taken only if there is no other.
 	Avoid []index.DeviceID
 	// Busy are providers that asked to wait with the next request for this location; they are not asked now.
@@ -136,6 +140,9 @@ func Decide(s *Situation) Plan {
 		default:
 			return Plan{Strategy: Nothing, Target: newest, Why: "the newest head heard is held"}
 		}
+	}
+	if p, decided := s.byPolicy(&newest); decided {
+		return p
 	}
 	from := s.provider()
 	if from == nil {

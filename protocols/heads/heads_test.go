@@ -53,7 +53,7 @@ func announced(tb testing.TB, key ed25519.PrivateKey, n, recordLen int) Announce
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return Announced{Head: s, Record: record, Horizon: int64(n), Held: n%2 == 0, Wants: n%4 == 0}
+	return Announced{Head: s, Record: record, Horizon: int64(n), Held: n%2 == 0, Wants: n%4 == 0, Size: int64(n) << 20}
 }
 
 // diff is cmp.Diff, which takes seconds on what is large and equal.
