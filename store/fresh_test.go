@@ -32,7 +32,7 @@ func mixed(first int64, n int, seed uint64, often int) iter.Seq2[index.Change, e
 		for range n {
 			id := first + 9 + r.Int64N(max(1, next-first-9)) // any file
 			folder := r.Int64N(8) + 1                        // any folder but the first
-			ok := true
+			var ok bool
 			switch k := r.IntN(often); {
 			case k == 0 && files[id]:
 				ok = put(id, first+1+id%8, fmt.Sprint("file ", id), index.KindFile)
