@@ -79,6 +79,9 @@ func (v *view) searchRequest(ctx context.Context, q *Query) (r store.SearchReque
 			r.Locations = append(r.Locations, r.After.Location)
 		}
 	}
+	if err = v.once(ctx, &r); err != nil {
+		return r, err
+	}
 	slices.SortFunc(r.Locations, v.byDevice)
 	return r, nil
 }

@@ -107,6 +107,7 @@ func (a *app) find(ctx context.Context, q api.Query, f hitFlags) error {
 	if err != nil {
 		return err
 	}
+	st.Locations = searchedOnce(st.Locations, p.seen)
 	s.Devices = searched(&st, q, a.now())
 	p.finish(&s)
 	if s.Count == 0 {
@@ -155,13 +156,14 @@ type hitPrinter struct {
 	out     *bufio.Writer
 	flushed time.Time
 	kinds   map[index.Kind]int64
+	seen    map[index.Location]bool // locations of which hits were printed
 }
 
 // newHitPrinter returns a printer that calls hits by name where it prints details.
 func (a *app) newHitPrinter(f hitFlags, name func(*api.Hit) string) *hitPrinter {
 	return &hitPrinter{
 		app: a, flags: f, name: name, details: f.long || (a.outTTY && !f.zero),
-		out: bufio.NewWriterSize(a.out, 64<<10), kinds: map[index.Kind]int64{},
+		out: bufio.NewWriterSize(a.out, 64<<10), kinds: map[index.Kind]int64{}, seen: map[index.Location]bool{},
 	}
 }
 
@@ -178,6 +180,7 @@ func (p *hitPrinter) printAll(hits iter.Seq2[api.Hit, error]) error {
 			return joinFlush(err, p.out)
 		}
 		p.kinds[h.Kind]++
+		p.seen[index.Location{Owner: h.Owner, ID: h.Location}] = true
 		p.print(&h)
 		if now := p.app.now(); p.app.outTTY && now.Sub(p.flushed) > 100*time.Millisecond {
 			p.flushed = now

@@ -187,7 +187,7 @@ func (a *app) sayLocation(l *api.Location) {
 func locationNotes(l *api.Location) []string {
 	var notes []string
 	switch l.State {
-	case api.StateCurrent, api.StateScanning, api.StateSyncing, api.StateOwnerAway:
+	case api.StateCurrent, api.StateScanning, api.StateSyncing, api.StateOwnerAway, api.StateSame:
 	case api.StateNever:
 		if l.Own {
 			notes = append(notes, "not scanned yet")

@@ -77,6 +77,8 @@ func (s *server) routes() map[string]handler {
 		"GET /v1/entries":            s.entryByPath,
 		"GET /v1/transfers":          s.transfers,
 		"POST /v1/transfers":         s.controlTransfers,
+		"GET /v1/same":               s.same,
+		"POST /v1/same":              s.setSame,
 		"GET /v1/events":             s.events,
 		"POST /v1/shutdown":          s.shutdown,
 

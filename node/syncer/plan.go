@@ -58,8 +58,10 @@ type Situation struct {
 	Held     *index.SignedHead // what our replica stands at; nil without one
 	Retired  index.RetiredState
 	Frozen   bool
-	Damaged  bool // the file of our replica is, so that nothing of it is used: Held is nil, and it is fetched anew
-	Heard    []Heard
+	// Same is the name of the own location that is the same folder, as a person said, so that there is nothing to fetch; "" = none.
+	Same    string
+	Damaged bool // the file of our replica is, so that nothing of it is used: Held is nil, and it is fetched anew
+	Heard   []Heard
 	// Avoid are providers that lately failed to serve this location; they are taken only if there is no other.
 	Avoid []index.DeviceID
 	// Busy are providers that asked to wait with the next request for this location; they are not asked now.
@@ -118,6 +120,8 @@ func Decide(s *Situation) Plan {
 		return Plan{Strategy: Drop, Target: newest, Why: "removed by its owner"}
 	case s.Retired == index.Retired:
 		return Plan{Strategy: Nothing, Target: newest, Why: "removed by its owner"}
+	case s.Same != "":
+		return Plan{Strategy: Nothing, Target: newest, Why: "it is the folder that this device indexes as " + s.Same}
 	}
 	if s.Held != nil {
 		switch index.Compare(&newest.Head, &s.Held.Head) {
