@@ -161,12 +161,12 @@ func (v *view) likeness(ctx context.Context, own, other *Location) (likeness, er
 		return likeness{}, err
 	}
 	return v.likes.recall(likePair{own.ID, other.Ref()}, at, func() (likeness, error) {
-		return v.compare(ctx, own.Ref(), &mine, other.Ref(), &rec, theirs)
+		return v.alike(ctx, own.Ref(), &mine, other.Ref(), &rec, theirs)
 	})
 }
 
-// compare looks for what speaks for two locations being one folder; theirs is nil without a replica.
-func (v *view) compare(ctx context.Context, own index.Location, mine *store.Held, other index.Location, rec *index.Record, theirs *index.Head) (likeness, error) {
+// alike looks for what speaks for two locations being one folder; theirs is nil without a replica.
+func (v *view) alike(ctx context.Context, own index.Location, mine *store.Held, other index.Location, rec *index.Record, theirs *index.Head) (likeness, error) {
 	out := likeness{mine: mine.Record.Filesystem, theirs: rec.Filesystem}
 	if mine.Record.Root == "" || rec.Root == "" || mine.Record.Retired != index.Active || rec.Retired != index.Active {
 		out.why = "one of them is no folder that is indexed"

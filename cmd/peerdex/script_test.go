@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 			return false, errors.New("unknown condition " + cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": cmdExits, "waitfor": cmdWaitFor, "on": cmdOn, "transcript": cmdTranscript, "badname": cmdBadName, "orphans": cmdOrphans,
+			"exits": cmdExits, "waitfor": cmdWaitFor, "on": cmdOn, "transcript": cmdTranscript, "badname": cmdBadName, "unmount": cmdUnmount, "orphans": cmdOrphans,
 		},
 	})
 }
@@ -192,6 +192,19 @@ func cmdBadName(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range []string{"caf\xe9.txt", "two\nlines.txt"} {
 		ts.Check(os.WriteFile(filepath.Join(ts.MkAbs(args[0]), name), []byte("x"), 0o600))
 	}
+}
+
+// cmdUnmount unmounts a folder at the end of the script: unmount FOLDER
+func cmdUnmount(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: unmount FOLDER")
+	}
+	dir := ts.MkAbs(args[0])
+	ts.Defer(func() {
+		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
+			ts.Logf("unmount: %s", out)
+		}
+	})
 }
 
 // cmdOrphans fails when a daemon that was started for a folder below the given one runs: orphans FOLDER
