@@ -33,6 +33,14 @@ type sameFolder struct {
 	away bool // the own folder is not there, or its index is damaged
 }
 
+// instead is the name of the own location that is used instead of the other one; "" if none is.
+func (x sameFolder) instead() string {
+	if x.away {
+		return ""
+	}
+	return x.name
+}
+
 // sames returns the answers that hold, by the other device's location, and those that hold no more.
 func (v *view) sames(ctx context.Context, heard map[index.Location][]store.Heard) (map[index.Location]sameFolder, []store.Same, error) {
 	rows, err := v.st.Sames(ctx)

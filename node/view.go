@@ -77,10 +77,7 @@ func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
 	}
 	out := make([]syncer.Situation, 0, len(locs))
 	for _, l := range locs {
-		s := syncer.Situation{Location: l, Frozen: frozen[l]}
-		if x, ok := sames[l]; ok && !x.away {
-			s.Same = x.name
-		}
+		s := syncer.Situation{Location: l, Frozen: frozen[l], Same: sames[l].instead()}
 		record := []byte(nil)
 		held, err := v.st.Held(ctx, l)
 		switch {
