@@ -64,6 +64,18 @@ type (
 	JoinRequest = api.JoinRequest
 	// JoinResult says which library this device is in now.
 	JoinResult = api.JoinResult
+	// Totals is what lies below a folder.
+	Totals = api.Totals
+	// Via says where an answer came from that was not read from a replica here.
+	Via = api.Via
+	// PolicyRequest shows or sets what is decided about replicas.
+	PolicyRequest = api.PolicyRequest
+	// PolicySetting is what counts for one location, or for a device.
+	PolicySetting = api.PolicySetting
+	// SyncRequest names a location to be fetched now.
+	SyncRequest = api.SyncRequest
+	// SyncCost is what that would cost.
+	SyncCost = api.SyncCost
 	// Transfers is the queue of transfers.
 	Transfers = api.Transfers
 	// Transfer is a location that is being fetched, or waits for it.
@@ -98,6 +110,8 @@ type Config struct {
 	NoMDNS bool
 	// MDNSInterfaces are the names of the network interfaces to look on; nil = all.
 	MDNSInterfaces []string
+	// Metered says that the network is paid for by what it carries, as [Node.SetMetered] does.
+	Metered bool
 	// ScanEvery is the time between scans of a location; 0 = 1 h, negative = only when asked to.
 	ScanEvery time.Duration
 	// CheckEvery is the time after which the file of a location is read through again, to find damage, while nothing else

@@ -20,6 +20,8 @@
 // Devices are paired by a ticket: one calls [Node.Invite], the other [Node.Join]. From then on each has the index of
 // the other, and of all devices of the library, also while they are away; every answer says as of when it is true.
 // What a device lost of its own index it takes back from another one, and goes on.
+// By [Node.Policy] a location can also be asked for on demand, instead of being held; [Node.SetMetered] does so for large ones
+// while the network is paid for by what it carries. Answers then say where they came from, in [Hit].Via.
 // What is being fetched is listed by [Node.Transfers], and paused, resumed or cancelled by [Node.ControlTransfers].
 // [OpenReader] answers the same questions from a data folder without a running node.
 //

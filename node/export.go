@@ -194,7 +194,7 @@ func (v *view) exported(ctx context.Context, ref string) ([]Location, error) {
 // resolve finds out whether ref means a location or a device; one is nil for a device.
 func (v *view) resolve(all []Location, ref string) (one *Location, of Device, err error) {
 	if ref == "" {
-		return nil, of, usage("nothing to export was named", "", "name a device or a location: peerdex locations")
+		return nil, of, usage("nothing was named", "", "name a device or a location: peerdex locations")
 	}
 	if name, ok := strings.CutSuffix(ref, ":"); ok {
 		of, err = v.findDevice(name)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,14 +57,21 @@ func (v *view) List(ctx context.Context, r ListRequest) (Listing, error) {
 func (v *view) list(ctx context.Context, d *Device, r ListRequest) (Listing, error) {
 	path := cleanPath(r.Path)
 	out := Listing{Device: d.Name, Path: path, Entries: []Hit{}}
-	l, root, rel, err := v.place(ctx, d, path)
+	at, err := v.place(ctx, d, path)
 	if err == nil {
-		return v.listFolder(ctx, d, l, root, rel, r)
+		return v.listFolder(ctx, d, &at, r)
 	}
 	if path != "/" {
 		return out, err
 	}
+	fars, err := v.farAway(ctx, func(l index.Location) bool { return l.Owner == d.ID })
+	if err != nil {
+		return out, err
+	}
 	err = v.eachLocation(ctx, d, func(l index.Location, held *store.Held) error {
+		if slices.ContainsFunc(fars, func(f far) bool { return f.loc == l }) {
+			return nil
+		}
 		e, err := v.st.Entry(ctx, l, index.RootID)
 		if err != nil {
 			return err
@@ -71,6 +79,7 @@ func (v *view) list(ctx context.Context, d *Device, r ListRequest) (Listing, err
 		out.Entries = append(out.Entries, hit(d.Name, l, held.Head.Time(), held.Record.Base(), &e))
 		return nil
 	})
+	out.Entries = append(out.Entries, v.farRoots(ctx, d, fars)...)
 	slices.SortFunc(out.Entries, func(a, b Hit) int { return strings.Compare(a.Path, b.Path) })
 	return out, err
 }
@@ -100,29 +109,49 @@ func (v *view) eachLocation(ctx context.Context, d *Device, f func(index.Locatio
 	return nil
 }
 
-// place finds the location of a path, and the path relative to its root.
-func (v *view) place(ctx context.Context, d *Device, path string) (at index.Location, root, rel string, err error) {
+// site is where a path of a device lies.
+type site struct {
+	loc  index.Location
+	root string // under which the location is shown
+	rel  string // path relative to that
+	far  *far   // nil: a replica is here that answers
+}
+
+// place finds the location of a path.
+func (v *view) place(ctx context.Context, d *Device, path string) (at site, err error) {
 	var shown []string
 	found := false
-	err = v.eachLocation(ctx, d, func(l index.Location, held *store.Held) error {
-		base := held.Record.Base()
+	consider := func(l index.Location, base string, f *far) {
 		shown = append(shown, d.Name+":"+base)
-		if r, ok := below(base, path); ok && !found {
-			at, root, rel, found = l, base, r, true
+		if rel, ok := below(base, path); ok && !found {
+			at, found = site{l, base, rel, f}, true
+		}
+	}
+	fars, err := v.farAway(ctx, func(l index.Location) bool { return l.Owner == d.ID })
+	if err != nil {
+		return at, err
+	}
+	for i := range fars {
+		consider(fars[i].loc, fars[i].base(), &fars[i])
+	}
+	err = v.eachLocation(ctx, d, func(l index.Location, held *store.Held) error {
+		if !slices.ContainsFunc(fars, func(f far) bool { return f.loc == l }) {
+			consider(l, held.Record.Base(), nil)
 		}
 		return nil
 	})
 	if found || err != nil {
-		return at, root, rel, err
+		return at, err
 	}
-	if err := v.damagedOf(ctx, d); err != nil { // it may be there
-		return at, "", "", err
+	isFar := func(l index.Location) bool { return slices.ContainsFunc(fars, func(f far) bool { return f.loc == l }) }
+	if err := cmp.Or(v.damagedOf(ctx, d, isFar), v.notKept(ctx, d, path)); err != nil { // it may be there
+		return at, err
 	}
 	hint := d.Name + " has no locations that this device knows"
 	if len(shown) > 0 {
 		hint = "it has: " + strings.Join(shown, ", ")
 	}
-	return at, "", "", notFound(fmt.Sprintf("%s:%s is in no location", d.Name, path), hint)
+	return at, notFound(fmt.Sprintf("%s:%s is in no location", d.Name, path), hint)
 }
 
 // Entry reads one entry of a device.
@@ -132,27 +161,17 @@ func (v *view) Entry(ctx context.Context, r EntryRequest) (Entry, error) {
 }
 
 func (v *view) entry(ctx context.Context, r EntryRequest) (Entry, error) {
-	l, rel := index.Location{Owner: r.Owner, ID: r.Location}, ""
-	if r.EntryID < 0 {
-		return Entry{}, usage("entries are numbered from 1 up", "", "")
+	at, missing, err := v.siteOf(ctx, &r)
+	if err != nil {
+		return Entry{}, err
 	}
-	missing := notFound(fmt.Sprintf("there is no entry %d in that location", r.EntryID), "it may have been deleted: search for it by name")
-	if r.EntryID == 0 {
-		d, err := v.findDevice(r.Device)
-		if err != nil {
-			return Entry{}, err
+	if at.far != nil {
+		e, err := v.entryFar(ctx, &at, &r, missing)
+		if !errors.Is(err, errHeld) {
+			return e, err
 		}
-		path := cleanPath(r.Path)
-		var root string
-		if l, root, rel, err = v.place(ctx, &d, path); err != nil {
-			return Entry{}, err
-		}
-		missing = notFound(fmt.Sprintf("%s:%s is not in the index", d.Name, path), "peerdex ls "+d.Name+":"+root)
 	}
-	if _, ok := v.lib.member(l.Owner); !ok {
-		return Entry{}, missing
-	}
-	f, children, err := v.st.Get(ctx, l, r.EntryID, rel)
+	f, children, err := v.st.Get(ctx, at.loc, r.EntryID, at.rel)
 	if errors.Is(err, store.ErrNotFound) {
 		return Entry{}, missing
 	}
@@ -160,9 +179,35 @@ func (v *view) entry(ctx context.Context, r EntryRequest) (Entry, error) {
 		return Entry{}, err
 	}
 	return Entry{
-		Hit:          hit(v.lib.name(l.Owner), l, f.In.Head.Time(), f.Path, &f.Entry),
+		Hit:          hit(v.lib.name(at.loc.Owner), at.loc, f.In.Head.Time(), f.Path, &f.Entry),
 		LocationName: f.In.Record.Name, Children: children, Hash: f.Entry.Hash, Attrs: f.Entry.Attrs, Seq: f.Entry.Seq,
 	}, nil
+}
+
+// siteOf finds where an entry lies that is asked for by id or by path, and the error to return if it isn't there.
+func (v *view) siteOf(ctx context.Context, r *EntryRequest) (at site, missing *Error, err error) {
+	if r.EntryID < 0 {
+		return at, nil, usage("entries are numbered from 1 up", "", "")
+	}
+	if r.EntryID == 0 {
+		d, err := v.findDevice(r.Device)
+		if err != nil {
+			return at, nil, err
+		}
+		path := cleanPath(r.Path)
+		at, err = v.place(ctx, &d, path)
+		return at, notFound(fmt.Sprintf("%s:%s is not in the index", d.Name, path), "peerdex ls "+d.Name+":"+at.root), err
+	}
+	at.loc = index.Location{Owner: r.Owner, ID: r.Location}
+	missing = notFound(fmt.Sprintf("there is no entry %d in that location", r.EntryID), "it may have been deleted: search for it by name")
+	if _, ok := v.lib.member(at.loc.Owner); !ok {
+		return at, missing, missing
+	}
+	fars, err := v.farAway(ctx, func(l index.Location) bool { return l == at.loc })
+	if err == nil && len(fars) > 0 {
+		at.far, at.root = &fars[0], fars[0].base()
+	}
+	return at, missing, err
 }
 
 // below returns path relative to root if it is root or below it.
@@ -174,13 +219,20 @@ func below(root, path string) (string, bool) {
 	return rel, ok
 }
 
-func (v *view) listFolder(ctx context.Context, d *Device, l index.Location, root, rel string, r ListRequest) (Listing, error) {
-	path := joinPath(root, rel)
+func (v *view) listFolder(ctx context.Context, d *Device, at *site, r ListRequest) (Listing, error) {
+	l, path := at.loc, joinPath(at.root, at.rel)
 	out := Listing{Device: d.Name, Path: path, Entries: []Hit{}}
-	got, err := v.st.List(ctx, l, rel, r.After, r.Limit)
+	missing := notFound(fmt.Sprintf("%s:%s is not in the index", d.Name, path), "peerdex ls "+d.Name+":"+at.root)
+	if at.far != nil {
+		err := v.listFar(ctx, at, &r, &out, missing)
+		if !errors.Is(err, errHeld) {
+			return out, err
+		}
+	}
+	got, err := v.st.List(ctx, l, at.rel, r.After, r.Limit)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return out, notFound(fmt.Sprintf("%s:%s is not in the index", d.Name, path), "peerdex ls "+d.Name+":"+root)
+		return out, missing
 	case errors.Is(err, index.ErrInvalid):
 		return out, explain(usage("the page to go on from can't be read", "", "begin with the first page"), err)
 	case err != nil:
@@ -191,6 +243,7 @@ func (v *view) listFolder(ctx context.Context, d *Device, l index.Location, root
 		out.Entries = append(out.Entries, hit(d.Name, l, out.AsOf, path, &got.Folder))
 		return out, nil
 	}
+	out.Entries = slices.Grow(out.Entries, len(got.Entries))
 	for i := range got.Entries {
 		e := &got.Entries[i]
 		out.Entries = append(out.Entries, hit(d.Name, l, out.AsOf, joinPath(path, e.Name), e))

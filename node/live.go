@@ -47,11 +47,20 @@ func (v *live) link(d index.DeviceID) syncer.Link {
 	if v == nil || err != nil || v.n.host.Load() == nil {
 		return syncer.LinkUnknown
 	}
-	for _, c := range v.n.host.Load().Network().ConnsToPeer(p) {
+	conns := v.n.host.Load().Network().ConnsToPeer(p)
+	strange := 0
+	for _, c := range conns {
+		relay, through := relayOf(c.RemoteMultiaddr())
 		ip, err := manet.ToIP(c.RemoteMultiaddr())
-		if err == nil && !c.Stat().Limited && (ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast()) {
+		switch {
+		case through && !v.n.lib.hasPeer(relay):
+			strange++
+		case !through && err == nil && !c.Stat().Limited && (ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast()):
 			return syncer.LinkNear
 		}
+	}
+	if strange > 0 && strange == len(conns) {
+		return syncer.LinkRelayed
 	}
 	return syncer.LinkUnknown
 }

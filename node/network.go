@@ -203,6 +203,9 @@ func (n *Node) connectedness(e event.EvtPeerConnectednessChanged) {
 		kind = api.EventDeviceConnected
 		n.live.describe(&device)
 		n.syncer.Forgive(d)
+	} else {
+		n.aware.forget(e.Peer)
+		n.pushes.forget(e.Peer)
 	}
 	n.events.emit(Event{Type: kind, Device: &device})
 	n.syncer.Retry()
@@ -316,9 +319,11 @@ func (n *Node) exchange(p peer.ID) error {
 	if err != nil {
 		return fmt.Errorf("open stream: %w", err)
 	}
-	if _, err := heads.Exchange(ctx, s, p, n.headsConfig()); err != nil {
+	res, err := heads.Exchange(ctx, s, p, n.headsConfig())
+	if err != nil {
 		return err
 	}
+	n.aware.told(p, &res)
 	n.met(p)
 	n.notices.Meet(p)
 	return nil
@@ -356,9 +361,10 @@ func (n *Node) everyone() {
 	wg.Wait()
 }
 
-// announcer tells connected devices of new heads: the first at once, then not more often than every two seconds.
+// announcer tells connected devices of new heads, unless they know them: the first at once, then not more often than
+// every two seconds.
 func (n *Node) announcer(ctx context.Context) error {
-	return paced(ctx, n.told, announceEvery, n.everyone)
+	return paced(ctx, n.told, announceEvery, n.tellNews)
 }
 
 // gossiper exchanges heads now and then, whatever happens; not all devices at the same time.

@@ -22,9 +22,11 @@ import (
 	"github.com/peerdex/peerdex/node/scrub"
 	"github.com/peerdex/peerdex/node/syncer"
 	"github.com/peerdex/peerdex/protocols/batch"
+	"github.com/peerdex/peerdex/protocols/change"
 	"github.com/peerdex/peerdex/protocols/heads"
 	"github.com/peerdex/peerdex/protocols/notice"
 	"github.com/peerdex/peerdex/protocols/pair"
+	"github.com/peerdex/peerdex/protocols/query"
 	"github.com/peerdex/peerdex/protocols/snapshot"
 	"github.com/peerdex/peerdex/protocols/tree"
 	"github.com/peerdex/peerdex/protocols/wire"
@@ -65,14 +67,23 @@ type Node struct {
 	scrub   *scrub.Scrubber
 	window  *pair.Window
 	batches *batch.Server
+	queries *query.Server
 	files   *snapshot.Server
 	trees   *tree.Server
 	headsOf *heads.Server
 	notices *notice.Service
+	changes *change.Server
+	pushes  *pushes
+	taking  *taking
+	kept    *kept
+	aware   *awareness
+	lately  *lately
 	talks   *talks
 	apart   apart
 	losses  *losses
 	volumes func(folder string) (volume.Place, error) // volume.Of
+	pulls   *pulls
+	metered atomic.Bool
 
 	activity scrub.Activity // what the scrub waits for
 
@@ -102,7 +113,8 @@ func Open(cfg Config) (*Node, error) {
 		rates: wire.NewRates(cfg.LimitDown, cfg.LimitUp), volumes: volume.Of,
 	}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
-	n.work = newWork(n.ctx, &n.activity)
+	n.work, n.pulls = newWork(n.ctx, &n.activity), newPulls()
+	n.metered.Store(cfg.Metered)
 	n.scrub = scrub.New(n.scrubConfig())
 	st.OnDamage(n.suspect)
 	n.view = view{st: st, live: &live{n: n, moving: map[movement]Progress{}, speeds: map[movement]*speed{}, failed: map[index.Location]error{}}, likes: newLikes()}
@@ -133,11 +145,14 @@ func (n *Node) open() error {
 	}
 	n.syncer = syncer.New(syncer.Config{Situations: n.replicas, Do: n.attempt, Jobs: jobs{n}, Log: n.log})
 	n.talks, n.losses = newTalks(), newLosses()
+	n.pushes, n.taking, n.kept, n.aware, n.lately = newPushes(), newTaking(), newKept(), newAwareness(), newLately()
+	n.changes = change.NewServer(change.ServerConfig{Config: n.wire(), Backend: taker{n}})
 	n.window = pair.NewWindow(pair.WindowConfig{Config: n.wire(), Self: n.st.Self(), Admitter: admitter{n}})
 	n.places = wire.NewPlaces(0, 0)
 	n.batches = batch.NewServer(batch.ServerConfig{Config: n.wire(), Source: source{n}, Places: n.places})
 	n.files = snapshot.NewServer(snapshot.ServerConfig{Config: n.wire(), Source: snapshots{n}, Places: n.places})
 	n.trees = tree.NewServer(tree.ServerConfig{Config: n.wire(), Source: source{n}})
+	n.queries = query.NewServer(query.ServerConfig{Config: n.wire(), Source: answers{n}})
 	n.headsOf = heads.NewServer(n.headsConfig())
 	n.notices = notice.New(n.noticeConfig())
 	return nil
@@ -176,7 +191,9 @@ func (n *Node) Start(ctx context.Context) error {
 	h.SetStreamHandler(batch.ID, n.batches.Handle)
 	h.SetStreamHandler(snapshot.ID, n.files.Handle)
 	h.SetStreamHandler(tree.ID, n.trees.Handle)
+	h.SetStreamHandler(query.ID, n.queries.Handle)
 	h.SetStreamHandler(heads.ID, n.headsOf.Handle)
+	h.SetStreamHandler(change.ID, n.changes.Handle)
 	n.keeper = discovery.NewKeeper(discovery.KeeperConfig{
 		Host: h, Reach: n.reach, Members: n.lib.others, Addrs: n.addrs, OnResult: n.dialed, Logger: n.log,
 	})
@@ -192,7 +209,7 @@ func (n *Node) Start(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("start: %w", err), h.Close())
 	}
 	for _, run := range []func(context.Context) error{
-		n.keeper.Run, n.mdns.Run, n.syncer.Run, n.scrub.Run, watch, n.announcer, n.gossiper, n.notices.Run, n.asker, n.pruner,
+		n.keeper.Run, n.mdns.Run, n.syncer.Run, n.scrub.Run, watch, n.pusher, n.announcer, n.gossiper, n.notices.Run, n.asker, n.pruner,
 		func(ctx context.Context) error { n.scanLoop(ctx); return nil },
 		func(ctx context.Context) error {
 			return discovery.WatchNetwork(ctx, 0, func() { n.keeper.Kick() })
@@ -219,7 +236,8 @@ func (n *Node) Close() error {
 	n.mu.Unlock()
 	n.cancel(errClosing)
 	errs := []error{
-		n.window.Close(), n.batches.Close(), n.files.Close(), n.trees.Close(), n.headsOf.Close(), n.notices.Close(),
+		n.window.Close(), n.batches.Close(), n.files.Close(), n.trees.Close(), n.queries.Close(),
+		n.headsOf.Close(), n.notices.Close(), n.changes.Close(),
 	}
 	n.parted()
 	if h := n.host.Load(); h != nil {
@@ -227,6 +245,7 @@ func (n *Node) Close() error {
 	}
 	n.wg.Wait()
 	n.talks.wait()
+	n.remember(context.Background())
 	return errors.Join(append(errs, n.st.Close())...)
 }
 
@@ -264,11 +283,10 @@ func (n *Node) byRef(ctx context.Context, l index.Location) (Location, error) {
 
 // committed tells that an own location has a new head: one event, however many entries changed.
 func (n *Node) committed(l index.Location) {
+	n.pushes.pacer.Add(l) // which tells the others, too
 	if loc, err := n.byRef(n.ctx, l); err == nil {
 		n.events.emit(Event{Type: api.EventBulkIndexComplete, Location: &loc})
 	}
-	n.notify(l)
-	n.announce()
 }
 
 // updated tells that a replica changed.

@@ -95,7 +95,7 @@ func (h herald) Heard(ctx context.Context, b notice.BulkIndexComplete) error {
 		if index.Compare(&b.Head.Head, &s.Head.Head) == index.Older {
 			return nil // it said more meanwhile
 		}
-		a.Horizon = s.Horizon
+		a.Horizon, a.Size = s.Horizon, s.Size
 	}
 	if a.Record, err = h.record(ctx, &b, said); err != nil {
 		return err

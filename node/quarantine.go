@@ -84,6 +84,7 @@ func (n *Node) attempt(ctx context.Context, sit syncer.Situation, p syncer.Plan)
 		defer n.activity.Begin()()
 	}
 	err := patience(n.sync(ctx, sit, p))
+	n.applyKept(ctx, sit.Location)
 	// A snapshot that can't be proved says less than batches that can't: those are tried next.
 	if !unproved(err) || errors.Is(err, errMixed) || errors.Is(err, syncer.ErrNoSnapshot) {
 		return err
@@ -94,7 +95,7 @@ func (n *Node) attempt(ctx context.Context, sit syncer.Situation, p syncer.Plan)
 			return errors.Join(err, cerr)
 		}
 	}
-	return &syncer.UnprovedError{Head: p.Offer, Delta: p.Strategy == syncer.BatchDelta, Err: err}
+	return &syncer.UnprovedError{Head: p.Offer, Delta: p.Strategy == syncer.BatchDelta || p.Strategy == syncer.Change, Err: err}
 }
 
 // errMixed says that what can't be proved came from more than one device.
@@ -106,14 +107,14 @@ func unproved(err error) bool {
 		func(e error) bool { return errors.Is(err, e) })
 }
 
-// damagedOf returns the error of a location of a device that can't be read, nil if all can.
-func (v *view) damagedOf(ctx context.Context, d *Device) error {
+// damagedOf returns the error of a location of a device that can't be read, nil if all can but those passed over.
+func (v *view) damagedOf(ctx context.Context, d *Device, but func(index.Location) bool) error {
 	locs, err := v.st.Locations(ctx)
 	if err != nil {
 		return err
 	}
 	for _, l := range locs {
-		if l.Owner == d.ID {
+		if l.Owner == d.ID && !but(l) {
 			if _, err := v.st.Held(ctx, l); damaged(err) {
 				return err
 			}

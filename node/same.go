@@ -64,6 +64,20 @@ func (v *view) sames(ctx context.Context, heard map[index.Location][]store.Heard
 	return out, over, nil
 }
 
+// instead is the name of the own location that is used instead of one of another device; "" if none is.
+func (v *view) instead(ctx context.Context, l index.Location) (string, error) {
+	rows, err := v.st.Sames(ctx)
+	if err != nil || !slices.ContainsFunc(rows, func(x store.Same) bool { return x.Location == l && x.Yes }) {
+		return "", err
+	}
+	heard, err := v.st.AllHeard(ctx)
+	if err != nil {
+		return "", err
+	}
+	sames, _, err := v.sames(ctx, heard)
+	return sames[l].instead(), err
+}
+
 // holds reports whether an answer is still about the two folders that it was given for, and adds what is known of the own
 // one.
 func (v *view) holds(ctx context.Context, x *sameFolder, heard []store.Heard) (bool, error) {

@@ -66,8 +66,8 @@ func (d *device) rescan() {
 	}
 }
 
-// hears waits until a device knows the newest head of another one's location.
-func (d *device) hears(owner *device, l node.Location) {
+// hearsOf waits until a device knows the newest head of another one's location.
+func (d *device) hearsOf(owner *device, l node.Location) {
 	d.t.Helper()
 	eventually(d.t, d.cfg.DeviceName+" hears of "+l.Name, func() bool {
 		x, mine := d.see(l), owner.own(l.Name)
@@ -104,7 +104,7 @@ func TestBindMount(t *testing.T) {
 	}
 	put(t, filepath.Join(here, "needle 2"), "")
 	nas.rescan()
-	laptop.hears(nas, media)
+	laptop.hearsOf(nas, media)
 	for range 2 {
 		if x := laptop.see(media); x.State != api.StateSame || x.Seq != media.Seq || !strings.Contains(x.Detail, "indexes as mnt") {
 			t.Errorf("fetched, or not the same: %+v", x)
@@ -190,7 +190,7 @@ func TestCopiedTree(t *testing.T) {
 	places[there] = "uuid:1:/copy"
 	nas.rescan()
 	laptop.rescan()
-	laptop.hears(nas, media)
+	laptop.hearsOf(nas, media)
 	if laptop.see(media).State != api.StateSame {
 		t.Errorf("a place that is known now says nothing against what it was: %+v", laptop.see(media))
 	}

@@ -17,13 +17,18 @@ import (
 	"github.com/peerdex/peerdex/store/query"
 )
 
-// Search yields what a query finds on all devices: location by location, own ones first, then by device, or as
-// [Query].Sort says. Locations are searched side by side. A location whose file is damaged is told of last.
+// Search yields what a query finds on all devices: location by location, own ones first, then by device, those last that
+// are asked for on demand; or as [Query].Sort says. Locations are searched side by side. A location whose file is damaged
+// is told of last, and so is one that nobody could be asked about, with an [Error] of kind incomplete.
 func (v *view) Search(ctx context.Context, q Query) iter.Seq2[Hit, error] {
 	return func(yield func(Hit, error) bool) {
-		r, err := v.searchRequest(ctx, &q)
+		r, fars, err := v.searchRequest(ctx, &q)
 		if err != nil {
 			yield(Hit{}, humane(err))
+			return
+		}
+		if len(fars) > 0 {
+			v.searchAll(ctx, &q, &r, fars, yield)
 			return
 		}
 		n := 0
@@ -32,7 +37,7 @@ func (v *view) Search(ctx context.Context, q Query) iter.Seq2[Hit, error] {
 				yield(Hit{}, humane(v.nameLocations(err)))
 				return
 			}
-			h := hit(v.lib.name(f.In.Location.Owner), f.In.Location, f.In.Head.Time(), f.Path, &f.Entry)
+			h := v.searchHit(&f)
 			if n++; n == q.Limit {
 				h.Next = encodeMark(&f, &r)
 			}
@@ -43,12 +48,17 @@ func (v *view) Search(ctx context.Context, q Query) iter.Seq2[Hit, error] {
 	}
 }
 
-func (v *view) searchRequest(ctx context.Context, q *Query) (r store.SearchRequest, err error) {
+func (v *view) searchHit(f *store.Found) Hit {
+	return hit(v.lib.name(f.In.Location.Owner), f.In.Location, f.In.Head.Time(), f.Path, &f.Entry)
+}
+
+// searchRequest is a query as the store takes it, and the locations that it can't search.
+func (v *view) searchRequest(ctx context.Context, q *Query) (r store.SearchRequest, fars []far, err error) {
 	if q.Limit < 0 {
-		return r, usage("the limit is negative", "", "leave it out, or give a number of hits")
+		return r, nil, usage("the limit is negative", "", "leave it out, or give a number of hits")
 	}
 	if r.Order, err = parseSort(q.Sort); err != nil {
-		return r, err
+		return r, nil, err
 	}
 	r.Limit = q.Limit
 	r.Query, err = query.Fields{
@@ -56,34 +66,41 @@ func (v *view) searchRequest(ctx context.Context, q *Query) (r store.SearchReque
 		Size: q.Size, Type: q.Type,
 	}.Parse(time.Now())
 	if err != nil {
-		return r, err
+		return r, nil, err
 	}
 	for _, name := range r.Query.Devices() {
 		if _, err := v.findDevice(name); err != nil {
-			return r, err
+			return r, nil, err
 		}
+	}
+	wanted := func(l index.Location) bool {
+		m, ok := v.lib.member(l.Owner)
+		return ok && r.Query.MatchesDevice(m.Name, l.Owner.Short(), l.Owner.String())
+	}
+	if fars, err = v.farAway(ctx, wanted); err != nil {
+		return r, nil, err
 	}
 	locs, err := v.st.Locations(ctx)
 	if err != nil {
-		return r, err
+		return r, nil, err
 	}
-	r.Locations = slices.DeleteFunc(locs, func(l index.Location) bool {
-		m, ok := v.lib.member(l.Owner)
-		return !ok || !r.Query.MatchesDevice(m.Name, l.Owner.Short(), l.Owner.String())
-	})
+	isFar := func(l index.Location) bool { return slices.ContainsFunc(fars, func(f far) bool { return f.loc == l }) }
+	r.Locations = slices.DeleteFunc(locs, func(l index.Location) bool { return !wanted(l) || isFar(l) })
 	if q.After != "" {
 		if r.After, err = decodeMark(q.After, r.Order); err != nil {
-			return r, err
+			return r, nil, err
 		}
-		if !slices.Contains(r.Locations, r.After.Location) { // gone meanwhile; it still has a place
+		if !slices.Contains(r.Locations, r.After.Location) && !isFar(r.After.Location) { // gone meanwhile; it still has a place
 			r.Locations = append(r.Locations, r.After.Location)
 		}
 	}
 	if err = v.once(ctx, &r); err != nil {
-		return r, err
+		return r, nil, err
 	}
 	slices.SortFunc(r.Locations, v.byDevice)
-	return r, nil
+	fars = slices.DeleteFunc(fars, func(f far) bool { return !r.Query.MatchesLocation(f.record.Name) })
+	slices.SortFunc(fars, func(a, b far) int { return v.byDevice(a.loc, b.loc) })
+	return r, fars, nil
 }
 
 // byDevice orders locations: own ones first, then by the name of their device, then by what never changes.

@@ -140,6 +140,10 @@ func (n *Node) fetchSnapshot(ctx context.Context, l index.Location, p syncer.Pla
 	}
 	err = errors.Join(err, d.Close())
 	n.endReport(l, f.at.Phase, err)
+	if err == nil && had == 0 { // one that went on says little of how long a whole one takes
+		f.at.DoneEntries = f.at.TotalEntries
+		n.measure(ctx, p.Provider, &f.at)
+	}
 	progress := has > had && (before == "" || before == after)
 	if err != nil && n.blames(ctx, p.Provider, err, progress) {
 		err = fmt.Errorf("%w: %w", syncer.ErrNoSnapshot, err)

@@ -51,7 +51,7 @@ func (f *facts) replica() standing {
 		return standing{state: api.StateSame, detail: "it is the folder that this device indexes as " + f.same}
 	case f.transfer != nil:
 		return standing{state: api.StateSyncing, behind: at}
-	case s.Damaged:
+	case s.Damaged && f.policy == "":
 		return standing{state: api.StateQuarantined, detail: f.damage + "; " + f.orStopped(whenFetched(&p))}
 	case p.Quarantined != "":
 		return standing{state: api.StateQuarantined, detail: p.Quarantined, behind: at}
@@ -100,6 +100,8 @@ func (f *facts) missing() (int64, bool) {
 // kept says what became of a replica that a policy lets move no further.
 func (f *facts) kept(behind bool) string {
 	switch {
+	case f.sit.Damaged:
+		return "the copy from before is damaged, and not used"
 	case f.sit.Held == nil:
 		return "nothing of it is kept here"
 	case behind:

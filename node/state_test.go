@@ -76,6 +76,7 @@ func TestReplicaState(t *testing.T) {
 		"off, with an old copy":          {facts{sit: &syncer.Situation{Held: h5, Heard: from(h9, true)}, ownerHere: true, policy: "off"}, api.StateOff, "from before", 4},
 		"off, but fetched by hand":       {facts{sit: &syncer.Situation{Held: h5, Heard: from(h9, true)}, policy: "off", transfer: &Progress{}}, api.StateSyncing, "", 4},
 		"lazy":                           {facts{sit: &syncer.Situation{Heard: from(h9, true)}, ownerHere: true, policy: "lazy"}, api.StateLazy, "nothing of it is kept", 0},
+		"lazy, with a damaged copy":      {facts{sit: &syncer.Situation{Damaged: true, Heard: from(h9, true)}, ownerHere: true, policy: "lazy"}, api.StateLazy, "damaged, and not used", 0},
 		"lazy, with an old copy":         {facts{sit: &syncer.Situation{Held: h5, Heard: from(h9, true)}, ownerHere: true, policy: "lazy"}, api.StateLazy, "from before", 4},
 		"lazy, at the newest":            {facts{sit: &syncer.Situation{Held: h9, Heard: from(h9, true)}, ownerHere: true, policy: "lazy"}, api.StateCurrent, "", 0},
 		"lazy, at the newest, owner off": {facts{sit: &syncer.Situation{Held: h9, Heard: from(h9, false)}, policy: "lazy"}, api.StateOwnerAway, "", 0},

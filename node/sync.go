@@ -89,7 +89,13 @@ func (g gossip) Heads(ctx context.Context) ([]heads.Announced, error) {
 			}
 		}
 		if held.Head.Library == lib {
-			out = append(out, heads.Announced{Head: held.Head, Record: held.Raw, Horizon: held.Horizon, Held: true})
+			size, err := g.n.st.Size(ctx, l)
+			if err != nil && !errors.Is(err, store.ErrNotFound) && !damaged(err) {
+				return nil, err
+			}
+			out = append(out, heads.Announced{
+				Head: held.Head, Record: held.Raw, Horizon: held.Horizon, Held: true, Size: size, Wants: g.n.wantsPushes(ctx, l),
+			})
 		}
 	}
 	heard, err := g.n.st.AllHeard(ctx)
@@ -114,6 +120,7 @@ func (g gossip) Said(ctx context.Context, from peer.ID) ([]heads.Announced, erro
 	if err != nil {
 		return nil, err
 	}
+	g.n.remember(ctx)
 	said, err := g.n.st.HeardFrom(ctx, d)
 	if err != nil {
 		return nil, err
@@ -121,7 +128,7 @@ func (g gossip) Said(ctx context.Context, from peer.ID) ([]heads.Announced, erro
 	var out []heads.Announced
 	for _, h := range said {
 		if h.Listed {
-			out = append(out, heads.Announced{Head: h.Head, Horizon: h.Horizon, Held: h.Held})
+			out = append(out, heads.Announced{Head: h.Head, Horizon: h.Horizon, Held: h.Held, Wants: h.Wants})
 		}
 	}
 	return out, nil
@@ -145,7 +152,7 @@ func (g gossip) Heard(ctx context.Context, from peer.ID, news []heads.Announced,
 		}
 		for _, h := range known {
 			if h.Device == d {
-				h.Held, h.Listed = false, false
+				h.Held, h.Wants, h.Listed = false, false, false
 				if err := g.n.st.SetHeard(ctx, h); err != nil {
 					return err
 				}
@@ -192,7 +199,7 @@ func (n *Node) hear(ctx context.Context, from index.DeviceID, a *heads.Announced
 		return err
 	}
 	said := store.Heard{
-		Device: from, Head: a.Head, Record: a.Record, Horizon: a.Horizon, Held: a.Held, Listed: true, At: time.Now(),
+		Device: from, Head: a.Head, Record: a.Record, Horizon: a.Horizon, Size: a.Size, Held: a.Held, Wants: a.Wants, Listed: true, At: time.Now(),
 	}
 	news := isNews(&said, known)
 	if l.Owner == n.st.Self() {
@@ -209,6 +216,11 @@ func (n *Node) hear(ctx context.Context, from index.DeviceID, a *heads.Announced
 	if err := n.judgeAll(ctx, a.Head, known); err != nil {
 		return err
 	}
+	if retired(said) {
+		if err := n.st.ForgetAnswers(ctx, l); err != nil {
+			n.log.Warn("forget answers", "location", l, "error", err)
+		}
+	}
 	return n.st.SetHeard(ctx, said)
 }
 
@@ -223,7 +235,7 @@ func isNews(said *store.Heard, known []store.Heard) bool {
 	if retired(*before) && !retired(*said) {
 		return false
 	}
-	return !before.Listed || before.Head != said.Head || before.Held != said.Held || before.Horizon != said.Horizon
+	return !before.Listed || before.Head != said.Head || before.Held != said.Held || before.Wants != said.Wants || before.Horizon != said.Horizon
 }
 
 // judgeAll compares a head with all others that are known of its location.
@@ -275,7 +287,7 @@ func (n *Node) replicas(ctx context.Context) ([]syncer.Situation, error) {
 	}
 	all, err := n.situations(ctx)
 	for i := range all {
-		all[i].Apart, all[i].Rules = n.apart.has(all[i].Held), n.cfg.rules()
+		all[i].Apart, all[i].Rules, all[i].Moving = n.apart.has(all[i].Held), n.cfg.rules(), n.taking.has(all[i].Location)
 	}
 	return slices.DeleteFunc(all, func(s syncer.Situation) bool { return !n.wanted(ctx, &s) }), err
 }
@@ -301,7 +313,7 @@ func (n *Node) sync(ctx context.Context, sit syncer.Situation, p syncer.Plan) er
 		return nil
 	case syncer.Compact, syncer.Native:
 		return n.fetchSnapshot(ctx, l, p, n.openStream)
-	case syncer.BatchFull, syncer.BatchDelta, syncer.Reconcile:
+	case syncer.BatchFull, syncer.Change, syncer.BatchDelta, syncer.Reconcile:
 		err := n.pull(ctx, l, p)
 		if errors.Is(err, tree.ErrTooDifferent) {
 			n.apart.set(sit.Held) // planned again, without the replica
@@ -317,7 +329,7 @@ func (n *Node) intake(ctx context.Context, l index.Location, p *syncer.Plan) (*s
 	switch p.Strategy {
 	case syncer.Reconcile:
 		return n.st.Reconcile(ctx, l, p.Offer.Epoch)
-	case syncer.BatchDelta:
+	case syncer.Change, syncer.BatchDelta:
 		return n.st.Intake(ctx, l, p.Offer.Epoch, index.ModeDelta)
 	}
 	if l.Owner == n.st.Self() {
@@ -351,6 +363,9 @@ func (n *Node) pull(ctx context.Context, l index.Location, p syncer.Plan) error 
 	}
 	err = errors.Join(err, in.Close())
 	n.endReport(l, api.PhaseFetch, err)
+	if err == nil {
+		n.measure(ctx, p.Provider, &sink.at)
+	}
 	return n.transferred(l, p.Provider, err)
 }
 

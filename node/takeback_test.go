@@ -138,6 +138,7 @@ func TestOwnerTakesItsIndexBack(t *testing.T) {
 			for _, x := range []node.Location{l, fed} {
 				old.holds(nas, x)
 			}
+			eventually(t, "nas has heard of old", func() bool { return len(nas.members()) == 3 })
 			old.stop()
 			grow(t, dir, "b/four.txt")
 			if err := os.Remove(filepath.Join(dir, "a/two.txt")); err != nil {

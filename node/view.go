@@ -54,11 +54,15 @@ func (v *view) Devices(ctx context.Context) ([]Device, error) {
 
 // situations says how every location stands, own ones too: what is held, and what was heard.
 func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
-	heard, err := v.st.AllHeard(ctx)
+	heard, err := v.allHeard(ctx)
 	if err != nil {
 		return nil, err
 	}
 	frozen, err := v.st.Frozen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	policies, err := v.st.Policies(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +81,9 @@ func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
 	}
 	out := make([]syncer.Situation, 0, len(locs))
 	for _, l := range locs {
-		s := syncer.Situation{Location: l, Frozen: frozen[l], Same: sames[l].instead()}
+		s := syncer.Situation{
+			Location: l, Frozen: frozen[l], Same: sames[l].instead(), Policy: v.policyOf(policies, l), Metered: v.metered(),
+		}
 		record := []byte(nil)
 		held, err := v.st.Held(ctx, l)
 		switch {
@@ -94,7 +100,7 @@ func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
 		for _, h := range heard[l] {
 			reachable := v.live != nil && v.live.connected(h.Device)
 			s.Heard = append(s.Heard, syncer.Heard{
-				Device: h.Device, Head: h.Head, Horizon: h.Horizon, Held: h.Held, Reachable: reachable, Link: v.live.link(h.Device),
+				Device: h.Device, Head: h.Head, Horizon: h.Horizon, Size: h.Size, Held: h.Held, Reachable: reachable, Link: v.live.link(h.Device),
 			})
 		}
 		if newest, ok := s.Newest(); ok {
@@ -140,7 +146,7 @@ func (v *view) Locations(ctx context.Context) ([]Location, error) {
 	if err != nil {
 		return nil, humane(err)
 	}
-	heard, err := v.st.AllHeard(ctx)
+	heard, err := v.allHeard(ctx)
 	if err != nil {
 		return nil, humane(err)
 	}
@@ -227,6 +233,10 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 	}
 	st := f.replica()
 	out.State, out.Detail, out.Behind = st.state, st.detail, st.behind
+	out.Policy = string(s.Policy)
+	if out.State == api.StateLazy && s.Held == nil { // what would be found
+		out.Entries, out.AsOf = newest.Count, newest.Time()
+	}
 	return out, nil
 }
 
@@ -236,6 +246,12 @@ func (v *view) facts(s *syncer.Situation, newest *index.SignedHead, jobs map[ind
 	if v.live != nil {
 		f.running, f.ownerHere, f.transfer = true, v.live.connected(s.Location.Owner), v.live.moves(s.Location)
 		f.scanning, f.scanFailed = v.live.scanning(s.Location), v.live.scanFailed(s.Location)
+	}
+	switch p := syncer.Decide(s); {
+	case s.Policy == syncer.Off:
+		f.policy = string(syncer.Off)
+	case s.Policy == syncer.Lazy, p.Strategy == syncer.OnDemand:
+		f.policy = string(syncer.Lazy)
 	}
 	return f
 }

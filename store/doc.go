@@ -1,10 +1,10 @@
 // Package store keeps locations on disk: those this device owns and the replicas of others' locations.
 //
-//	DATA/  lock · identity.key · node.db · locations/<owner>-<location>.<generation>.db · staging/
+//	DATA/  lock · identity.key · node.db · locations/<owner>-<location>.<generation>.db · staging/ · cache.db
 //
 // There is one SQLite file per location, so that no two locations share a write lock, removing a device is deleting
 // files, and damage stays local. node.db is small and holds what is not a location's: membership, which file of a
-// location is in use, heads heard. What this device holds of a location is read from its file alone.
+// location is in use, heads heard, policies. What this device holds of a location is read from its file alone.
 //
 // # Own locations
 //
@@ -31,6 +31,11 @@
 // [Store.CheckLocation] reads a file and compares it with what its owner signed. [Store.Quarantine] sets a damaged one aside:
 // whoever asks for the location gets a [*QuarantineError] until another file is in its place. [Store.OnDamage] tells of
 // damage that was met on the way. [Store.Files] says what is known of each file without looking into it.
+//
+// # Answers
+//
+// [Store.KeepAnswer] remembers what other devices answered about locations of which there is no replica, within bounds, in
+// cache.db. It may be lost at any time, and is when it is damaged.
 //
 // # Reading
 //

@@ -78,14 +78,23 @@ type Heard struct {
 	Head    index.SignedHead
 	Record  []byte // canonical bytes
 	Horizon int64  // of that device's file
+	Size    int64  // of that device's file, as it says, in bytes; 0 = not known
 	Held    bool   // that device holds a replica at this head
+	Wants   bool   // that device wants changes above this head to be pushed to it
 	Listed  bool   // that device named this head when it last said which it knows; false once it left it out
 	At      time.Time
 }
 
-// SetHeard records the newest head that a device spoke of. It replaces what that device said before.
-func (s *Store) SetHeard(ctx context.Context, h Heard) error {
-	return s.node.tx(ctx, func(c *conn) error { return insertHeard(c, &h) })
+// SetHeard records the newest heads that devices spoke of. Each replaces what that device said of the location before.
+func (s *Store) SetHeard(ctx context.Context, heard ...Heard) error {
+	return s.node.tx(ctx, func(c *conn) error {
+		for i := range heard {
+			if err := insertHeard(c, &heard[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func insertHeard(c *conn, h *Heard) error {
@@ -94,11 +103,11 @@ func insertHeard(c *conn, h *Heard) error {
 		return err
 	}
 	l := h.Head.Location
-	return c.run("INSERT OR REPLACE INTO heard (owner, id, device, head, record, horizon, held, listed, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		l.Owner[:], l.ID[:], h.Device[:], head, h.Record, h.Horizon, asInt(h.Held), asInt(h.Listed), h.At.UnixNano())
+	return c.run("INSERT OR REPLACE INTO heard (owner, id, device, head, record, horizon, size, held, wants, listed, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		l.Owner[:], l.ID[:], h.Device[:], head, h.Record, h.Horizon, h.Size, asInt(h.Held), asInt(h.Wants), asInt(h.Listed), h.At.UnixNano())
 }
 
-const heardColumns = "device, head, record, horizon, held, listed, at"
+const heardColumns = "device, head, record, horizon, held, listed, at, wants, size"
 
 // AllHeard reads all heads heard.
 func (s *Store) AllHeard(ctx context.Context) (map[index.Location][]Heard, error) {
@@ -142,7 +151,9 @@ func (s *Store) readHeard(ctx context.Context, sql string, args ...driver.Value)
 			held, _ := row[4].(int64)
 			listed, _ := row[5].(int64)
 			at, _ := row[6].(int64)
-			h.Held, h.Listed, h.At = held == 1, listed == 1, time.Unix(0, at)
+			wants, _ := row[7].(int64)
+			h.Size, _ = row[8].(int64)
+			h.Held, h.Wants, h.Listed, h.At = held == 1, wants == 1, listed == 1, time.Unix(0, at)
 			out = append(out, h)
 		}
 		return nil

@@ -24,7 +24,7 @@ func TestHeardIsReadByLocationAndByDevice(t *testing.T) {
 		}
 		for _, d := range []index.DeviceID{near, far} {
 			said = append(said, Heard{
-				Device: d, Head: held.Head, Record: held.Raw, Horizon: int64(i), Held: d == near, Listed: l == one, At: time.Unix(0, int64(i+1)),
+				Device: d, Head: held.Head, Record: held.Raw, Horizon: int64(i), Size: int64(i) * 4096, Held: d == near, Listed: l == one, At: time.Unix(0, int64(i+1)),
 			})
 		}
 	}

@@ -92,8 +92,11 @@ func (s *Store) dropDamaged(ctx context.Context) error {
 }
 
 // EnterLibrary makes the locations' files agree with the library: own heads are signed for it, replicas of another
-// library are dropped. It is idempotent: call it at start, in case a crash came between the halves of ReplaceLibrary.
+// library, and answers about them, are dropped. It is idempotent: call it at start, in case a crash came between the halves of ReplaceLibrary.
 func (s *Store) EnterLibrary(ctx context.Context, lib index.LibraryID) error {
+	if err := s.forgetForeign(ctx, lib); err != nil {
+		return err
+	}
 	locs, err := s.Locations(ctx)
 	if err != nil {
 		return err

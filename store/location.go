@@ -368,6 +368,17 @@ func (s *Store) Held(ctx context.Context, l index.Location) (Held, error) {
 	return held, err
 }
 
+// Size is how large the file of a location is, without what is not yet in it but in its log. Bytes; [ErrNotFound] if there
+// is none.
+func (s *Store) Size(ctx context.Context, l index.Location) (int64, error) {
+	var pages int64
+	err := s.viewLocation(ctx, l, func(c *conn) (err error) {
+		pages, err = c.int("PRAGMA page_count")
+		return err
+	})
+	return pages * pageSize, err
+}
+
 // Locations lists the locations of which this device has a file, own ones and replicas, in order of owner and ID.
 func (s *Store) Locations(ctx context.Context) ([]index.Location, error) {
 	gens, err := s.node.generations(ctx)

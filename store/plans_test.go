@@ -141,7 +141,7 @@ func planDB(t *testing.T) *conn {
 		return c
 	}
 	location := []string{schema("location.sql"), schema("location_index.sql")}
-	for name, scripts := range map[string][]string{"node.db": {schema("node.sql")}, "other.db": location} {
+	for name, scripts := range map[string][]string{"node.db": {schema("node.sql")}, "cache.db": {schema("cache.sql")}, "other.db": location} {
 		if err := open(name, locationAppID, locationVersion, scripts...).close(); err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +152,7 @@ func planDB(t *testing.T) *conn {
 			t.Error(err)
 		}
 	})
-	for name, file := range map[string]string{"node": "node.db", "src": "other.db", "other": "other.db", "staged": "other.db"} {
+	for name, file := range map[string]string{"node": "node.db", "cache": "cache.db", "src": "other.db", "other": "other.db", "staged": "other.db"} {
 		if err := c.script("ATTACH '" + filepath.Join(dir, file) + "' AS " + name); err != nil {
 			t.Fatal(err)
 		}

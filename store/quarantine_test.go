@@ -306,7 +306,7 @@ func TestDamagedNodeDB(t *testing.T) {
 		"cut":                func(b []byte) []byte { return b[:len(b)/2] },
 		"a page overwritten": func(b []byte) []byte { copy(b[2*4096:], bytes.Repeat([]byte{0xa5}, 4096)); return b },
 		"the schema": func(b []byte) []byte {
-			return bytes.ReplaceAll(b, []byte("CREATE TABLE setting"), []byte("CREATE TABLE s!tting"))
+			return bytes.ReplaceAll(b, []byte("CREATE TABLE setting"), []byte("CREATE TABLE s!tting")) // a page that was split left a copy
 		},
 		"another program's": func(b []byte) []byte { b[71] ^= 1; return b }, // application_id
 	} {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"iter"
@@ -61,21 +62,8 @@ func lookup(c *conn, path string) (index.Entry, error) {
 // are in it.
 func (s *Store) Get(ctx context.Context, l index.Location, id int64, path string) (f Found, children int64, err error) {
 	err = s.viewLocation(ctx, l, func(c *conn) error {
-		f.In = &State{Location: l}
-		m, err := readMeta(c)
-		if err != nil {
-			return err
-		}
-		f.In.Head = m.head
-		if err := f.In.Record.UnmarshalBinary(m.record); err != nil {
-			return err
-		}
-		if id != 0 {
-			f.Entry, err = entryByID(c, id)
-		} else {
-			f.Entry, err = lookup(c, path)
-		}
-		if err != nil {
+		var err error
+		if f.In, f.Entry, err = find(c, l, id, path); err != nil {
 			return err
 		}
 		if children, err = c.int("SELECT count(*) FROM entries WHERE parent = ?", f.Entry.ID); err != nil {
@@ -89,10 +77,82 @@ func (s *Store) Get(ctx context.Context, l index.Location, id int64, path string
 		f.Path = joinPath(folder, f.Entry.Name)
 		return err
 	})
+	if errors.Is(err, ErrNotFound) && f.In != nil {
+		return Found{In: f.In}, 0, err
+	}
 	if err != nil {
 		return Found{}, 0, err
 	}
 	return f, children, nil
+}
+
+// find reads one entry, by its id, or if that is 0 by its path, and the state of the location, also if there is no such
+// entry.
+func find(c *conn, l index.Location, id int64, path string) (*State, index.Entry, error) {
+	m, err := readMeta(c)
+	if err != nil {
+		return nil, index.Entry{}, err
+	}
+	in := &State{Location: l, Head: m.head}
+	if err := in.Record.UnmarshalBinary(m.record); err != nil {
+		return nil, index.Entry{}, err
+	}
+	var e index.Entry
+	if id != 0 {
+		e, err = entryByID(c, id)
+	} else {
+		e, err = lookup(c, path)
+	}
+	return in, e, err
+}
+
+// Totals is what lies below a folder, at any depth.
+type Totals struct {
+	Entries int64 // not counting the folder itself
+	Folders int64 // of these
+	Bytes   int64 // sum of the sizes of the files, as far as an int64 can say it
+}
+
+const totalColumns = " count(*), count(*) FILTER (WHERE kind = 2), coalesce(sum(size >> 32) FILTER (WHERE kind = 1), 0)," +
+	" coalesce(sum(size & 4294967295) FILTER (WHERE kind = 1), 0) FROM "
+
+// Totals adds up what lies below a folder, which is given as in [Store.Get]. If the location has no such entry, the
+// error is [ErrNotFound], and f.In says which state has none. It may take long for large folders; ctx ends it.
+func (s *Store) Totals(ctx context.Context, l index.Location, id int64, path string) (f Found, t Totals, err error) {
+	err = s.viewLocation(ctx, l, func(c *conn) error {
+		var err error
+		if f.In, f.Entry, err = find(c, l, id, path); err != nil {
+			return err
+		}
+		sql, args := "SELECT"+totalColumns+"entries", []driver.Value(nil)
+		if f.Entry.ID != index.RootID {
+			sql = "WITH RECURSIVE t (id, kind, size) AS (SELECT id, kind, size FROM entries WHERE id = ? UNION ALL" +
+				" SELECT e.id, e.kind, e.size FROM t JOIN entries e ON e.parent = t.id) SELECT" + totalColumns + "t"
+			args = []driver.Value{f.Entry.ID}
+		}
+		for row, err := range c.query(ctx, sql, args...) {
+			if err != nil {
+				return errors.Join(ctx.Err(), err)
+			}
+			t.Entries, _ = row[0].(int64)
+			t.Folders, _ = row[1].(int64)
+			high, _ := row[2].(int64)
+			low, _ := row[3].(int64)
+			t.Bytes = math.MaxInt64
+			if high += low >> 32; high <= math.MaxInt32 {
+				t.Bytes = high<<32 | low&math.MaxUint32
+			}
+		}
+		t.Entries--
+		if f.Entry.Kind == index.KindDir {
+			t.Folders--
+		}
+		return nil
+	})
+	if err != nil {
+		return Found{In: f.In}, Totals{}, err
+	}
+	return f, t, nil
 }
 
 // Listing is one page of a folder.
@@ -107,21 +167,23 @@ type Listing struct {
 // List reads one page of the folder at a path (see [Store.Lookup]): at most limit entries, those after a place, which is
 // a name or what [Listing].Next said. The listing of something that isn't a folder has no entries.
 func (s *Store) List(ctx context.Context, l index.Location, path, after string, limit int) (Listing, error) {
+	return s.ListFolder(ctx, l, 0, path, after, limit)
+}
+
+// ListFolder is [Store.List] of a folder that is given as in [Store.Get]. If the location has no such entry, the error is
+// [ErrNotFound], and the listing has the head that has none.
+func (s *Store) ListFolder(ctx context.Context, l index.Location, folder int64, path, after string, limit int) (Listing, error) {
 	name, id, err := parsePlace(after)
 	if err != nil {
 		return Listing{}, err
 	}
 	var out Listing
 	err = s.viewLocation(ctx, l, func(c *conn) error {
-		m, err := readMeta(c)
+		in, e, err := find(c, l, folder, path)
+		if in != nil {
+			out = Listing{Head: in.Head, Record: in.Record, Folder: e}
+		}
 		if err != nil {
-			return err
-		}
-		out = Listing{Head: m.head}
-		if err := out.Record.UnmarshalBinary(m.record); err != nil {
-			return err
-		}
-		if out.Folder, err = lookup(c, path); err != nil {
 			return err
 		}
 		const q = "SELECT " + entryColumns + " FROM entries WHERE parent = ? AND (name, id) > (?, ?) ORDER BY name, id LIMIT ?"

@@ -23,6 +23,9 @@ type SearchRequest struct {
 	Order     Order
 	After     *Mark // go on behind this entry; nil = begin
 	Limit     int   // end after so many entries; 0 = find all
+	// Seen, if not nil, is told the state of each location that is searched, also if nothing is found there. What it was
+	// told is complete when the search has ended.
+	Seen func(*State)
 }
 
 // Mark is a place in the answer to a search. The entry itself may be gone.
@@ -242,6 +245,9 @@ func (h *hunt) open(l index.Location) (*sweep, []Found, error) {
 	w, err := h.s.openSweep(h.ctx, l, h.r.Query, h.r.Order, h.workers)
 	if err != nil {
 		return nil, nil, err
+	}
+	if h.r.Seen != nil {
+		h.r.Seen(w.at)
 	}
 	if !h.r.Query.MatchesLocation(w.at.Record.Name) {
 		w.done()

@@ -59,6 +59,7 @@ type Store struct {
 	steps    *steps // nil but in tests
 	limits   limits
 	cpu      chan struct{} // one token a worker of a search that reads
+	cache    *cache
 
 	mu     sync.Mutex
 	closed bool
@@ -78,7 +79,7 @@ func Open(dir string) (*Store, error) { return openSteps(dir, nil) }
 func makeStore(dir string) *Store {
 	return &Store{
 		dir: dir, locs: map[index.Location]*location{}, filled: map[index.Location]bool{},
-		published: map[index.Location]index.Hash{}, cpu: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		published: map[index.Location]index.Hash{}, cpu: make(chan struct{}, runtime.GOMAXPROCS(0)), cache: newCache(dir),
 		limits: limits{chunkRows: chunkRows, stageRows: stageRows, deltaRows: deltaInMemory, besideLeaves: besideLeaves, checkpoint: checkpointBytes, minDead: minDeadRuns, maxDead: maxDeadRuns},
 	}
 }
@@ -107,7 +108,7 @@ func openSteps(dir string, p *steps) (*Store, error) {
 // nothing was ever stored there.
 func OpenReadOnly(dir string) (*Store, error) {
 	s := makeStore(dir)
-	s.readOnly = true
+	s.readOnly, s.cache.readOnly = true, true
 	if _, err := os.Stat(filepath.Join(dir, "node.db")); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, ErrNotFound)
 	}
@@ -174,7 +175,7 @@ func (s *Store) Close() error {
 	for _, l := range locs {
 		errs = append(errs, l.retire(""))
 	}
-	errs = append(errs, s.snaps.close())
+	errs = append(errs, s.snaps.close(), s.cache.close())
 	if s.node != nil {
 		errs = append(errs, s.node.close())
 	}

@@ -24,6 +24,7 @@ type fileConfig struct {
 	ScanEvery duration `toml:"scan_every"` // "30m"; none = one hour
 
 	CheckEvery duration `toml:"check_every"` // "72h"; none = one week
+	Metered    bool     `toml:"metered"`     // the network is paid for by what it carries
 
 	Limit struct {
 		Up   byteRate `toml:"up"` // "500kB/s"; none = as fast as it goes
@@ -58,6 +59,7 @@ type settings struct {
 	peers          []string
 	scanEvery      time.Duration
 	checkEvery     time.Duration
+	metered        bool
 	limitUp        int64 // bytes a second; 0 = none
 	limitDown      int64
 	mdns           bool
@@ -94,8 +96,8 @@ func (a *app) settings(f daemonFlags) (settings, error) {
 	}
 	s := settings{
 		paths: p, name: c.Name, reach: c.Reach, listen: c.Listen, scanEvery: c.ScanEvery.Duration,
-		checkEvery: c.CheckEvery.Duration,
-		peers:      append(slices.Clone(c.Peers), f.peers...), mdns: c.MDNS.Enabled == nil || *c.MDNS.Enabled, mdnsInterfaces: c.MDNS.Interfaces,
+		checkEvery: c.CheckEvery.Duration, metered: c.Metered,
+		peers: append(slices.Clone(c.Peers), f.peers...), mdns: c.MDNS.Enabled == nil || *c.MDNS.Enabled, mdnsInterfaces: c.MDNS.Interfaces,
 	}
 	s.limitUp, s.limitDown = int64(c.Limit.Up), int64(c.Limit.Down)
 	for _, limit := range f.limit {
@@ -146,7 +148,7 @@ func readConfig(path string) (fileConfig, error) {
 	if unknown := md.Undecoded(); len(unknown) > 0 {
 		return c, &api.Error{
 			Code: api.CodeUsage, Title: fmt.Sprintf("%s, line %d: unknown key %s", path, keyLine(b, unknown[0]), quote(unknown[0].String())),
-			Detail: "known are name, reach, listen, peers, scan_every, check_every, up and down below [limit], and enabled and interfaces below [mdns]", Hint: "edit " + path,
+			Detail: "known are name, reach, listen, peers, scan_every, check_every, metered, up and down below [limit], and enabled and interfaces below [mdns]", Hint: "edit " + path,
 		}
 	}
 	return c, nil

@@ -3,8 +3,10 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,18 +101,27 @@ func (a *app) find(ctx context.Context, q api.Query, f hitFlags) error {
 	defer release()
 	begun := a.now()
 	p := a.newHitPrinter(f, fullPath)
-	if err := p.printAll(r.Search(ctx, q)); err != nil {
+	err = p.printAll(r.Search(ctx, q))
+	partly, ok := errors.AsType[*api.Error](err)
+	if ok = ok && partly.Code == api.CodeIncomplete; err != nil && !ok {
 		return err
 	}
-	s := summary{Count: p.total(), Elapsed: int64(a.now().Sub(begun)), Complete: q.Limit == 0 || p.total() < int64(q.Limit)}
+	s := summary{Count: p.total(), Elapsed: int64(a.now().Sub(begun)), Complete: !ok && (q.Limit == 0 || p.total() < int64(q.Limit))}
+	s.Limited = q.Limit > 0 && p.total() >= int64(q.Limit)
 	st, err := r.Status(ctx)
 	if err != nil {
 		return err
 	}
 	st.Locations = searchedOnce(st.Locations, p.seen)
-	s.Devices = searched(&st, q, a.now())
+	s.Devices = p.asked(searched(&st, q, a.now()))
+	if ok {
+		s.Missing = partly.Detail
+	}
 	p.finish(&s)
-	if s.Count == 0 {
+	switch {
+	case s.Count == 0 && ok:
+		return partly
+	case s.Count == 0:
 		return errNothing
 	}
 	return nil
@@ -157,13 +168,58 @@ type hitPrinter struct {
 	flushed time.Time
 	kinds   map[index.Kind]int64
 	seen    map[index.Location]bool // locations of which hits were printed
+	via     map[viaKey]time.Time    // of hits that were asked for on demand: the oldest
+}
+
+// viaKey is a device, and where some of its hits came from.
+type viaKey struct {
+	device string
+	via    api.Via
+}
+
+// noteVia remembers where a hit came from.
+func (p *hitPrinter) noteVia(device string, via *api.Via, asOf time.Time) {
+	if via == nil {
+		return
+	}
+	k := viaKey{device, *via}
+	if at, seen := p.via[k]; !seen || asOf.Before(at) {
+		p.via[k] = asOf
+	}
+}
+
+// asked adds to what is said of devices what was asked for on demand.
+func (p *hitPrinter) asked(devices []deviceAsOf) []deviceAsOf {
+	for k, at := range p.via {
+		for i := range devices {
+			d := &devices[i]
+			if d.Device != k.device {
+				continue
+			}
+			if at.Before(d.AsOf) {
+				d.AsOf = at
+			}
+			switch by := quote(k.via.Device); {
+			case k.via.Cached && k.via.Unverified:
+				d.Notes = append(d.Notes, "remembered from what "+by+" answered: unverified, since that is not its owner")
+			case k.via.Cached:
+				d.Notes = append(d.Notes, "remembered from what "+by+" answered")
+			case k.via.Unverified:
+				d.Notes = append(d.Notes, "answered by "+by+": unverified, since that is not its owner")
+			}
+		}
+	}
+	for i := range devices {
+		slices.Sort(devices[i].Notes)
+	}
+	return devices
 }
 
 // newHitPrinter returns a printer that calls hits by name where it prints details.
 func (a *app) newHitPrinter(f hitFlags, name func(*api.Hit) string) *hitPrinter {
 	return &hitPrinter{
 		app: a, flags: f, name: name, details: f.long || (a.outTTY && !f.zero),
-		out: bufio.NewWriterSize(a.out, 64<<10), kinds: map[index.Kind]int64{}, seen: map[index.Location]bool{},
+		out: bufio.NewWriterSize(a.out, 64<<10), kinds: map[index.Kind]int64{}, seen: map[index.Location]bool{}, via: map[viaKey]time.Time{},
 	}
 }
 
@@ -181,6 +237,7 @@ func (p *hitPrinter) printAll(hits iter.Seq2[api.Hit, error]) error {
 		}
 		p.kinds[h.Kind]++
 		p.seen[index.Location{Owner: h.Owner, ID: h.Location}] = true
+		p.noteVia(h.Device, h.Via, h.AsOf)
 		p.print(&h)
 		if now := p.app.now(); p.app.outTTY && now.Sub(p.flushed) > 100*time.Millisecond {
 			p.flushed = now
@@ -230,7 +287,7 @@ func (p *hitPrinter) finish(s *summary) {
 		a.say("%d", s.Count)
 	}
 	parts := []string{p.counted()}
-	if !s.Complete {
+	if s.Limited {
 		parts[0] += " (--limit)"
 	}
 	parts = append(parts, took(time.Duration(s.Elapsed)))
@@ -242,6 +299,9 @@ func (p *hitPrinter) finish(s *summary) {
 		for _, n := range d.Notes {
 			a.note("note: %s: %s", quote(d.Device), n)
 		}
+	}
+	if s.Missing != "" && s.Count > 0 {
+		a.note("note: not everything could be searched: %s", oneLine(s.Missing))
 	}
 }
 

@@ -187,6 +187,8 @@ func (a *app) sayLocation(l *api.Location) {
 func locationNotes(l *api.Location) []string {
 	var notes []string
 	switch l.State {
+	case api.StateLazy, api.StateOff:
+		return nil // as it was chosen to be
 	case api.StateCurrent, api.StateScanning, api.StateSyncing, api.StateOwnerAway, api.StateSame:
 	case api.StateNever:
 		if l.Own {
@@ -310,6 +312,9 @@ func (a *app) printLocations(all []api.Location) {
 	}
 	a.say("%s", renderTable(table.Row{"device", "location", "entries", "as of", "state", "folder"}, rows, 3))
 	for i := range all {
+		if l := &all[i]; l.State == api.StateLazy || l.State == api.StateOff {
+			a.note("note: %s: %s: %s", quote(l.Device), quote(l.Name), oneLine(l.Detail))
+		}
 		for _, n := range locationNotes(&all[i]) {
 			if n != all[i].State {
 				a.note("note: %s: %s: %s", quote(all[i].Device), quote(all[i].Name), n)

@@ -39,8 +39,12 @@ func asOf(t, now time.Time) string {
 	}
 }
 
-// dated is a modification time as a column: the time of day in the last half year, the year before that.
+// dated is a modification time as a column: the time of day in the last half year, the year before that. A zero time is
+// not known.
 func dated(t, now time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
 	local := t.Local()
 	if age := now.Sub(t); age >= 0 && age < 182*24*time.Hour {
 		return local.Format("02 Jan 15:04")

@@ -41,7 +41,9 @@ type summary struct {
 	Count    int64        `json:"count"`
 	Elapsed  int64        `json:"elapsed"` // ns
 	Devices  []deviceAsOf `json:"devices"`
-	Complete bool         `json:"complete"` // false: cut by --limit
+	Complete bool         `json:"complete"`          // false: cut by --limit, or see Missing
+	Missing  string       `json:"missing,omitempty"` // what could not be searched, and why
+	Limited  bool         `json:"-"`                 // cut by --limit
 }
 
 type deviceAsOf struct {

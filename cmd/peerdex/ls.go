@@ -70,6 +70,8 @@ func (a *app) ls(ctx context.Context, req api.ListRequest, f hitFlags) error {
 		}
 		s.Devices = append(s.Devices, v)
 	}
+	p.noteVia(of.Device, of.Via, of.AsOf) // also if the folder is empty
+	s.Devices = p.asked(s.Devices)
 	p.finish(&s)
 	return nil
 }

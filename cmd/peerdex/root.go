@@ -42,7 +42,7 @@ also while the others are off.
 		commands  []*cobra.Command
 	}{
 		{"start", "Start:", []*cobra.Command{a.upCommand(), a.downCommand(), a.addCommand(), a.rmCommand(), a.locationsCommand(), a.scanCommand()}},
-		{"devices", "Devices:", []*cobra.Command{a.inviteCommand(), a.joinCommand(), a.devicesCommand()}},
+		{"devices", "Devices:", []*cobra.Command{a.inviteCommand(), a.joinCommand(), a.devicesCommand(), a.policyCommand(), a.syncCommand()}},
 		{"find", "Find:", []*cobra.Command{a.findCommand(), a.lsCommand(), a.infoCommand()}},
 		{"more", "More:", []*cobra.Command{a.statusCommand(), a.transfersCommand(), a.sameCommand(), a.checkCommand(), a.exportCommand(), a.importCommand(), a.demoCommand(), a.serveCommand(), a.pathsCommand(), a.versionCommand()}},
 	}
@@ -154,7 +154,9 @@ const jsonHelp = `With --json every answer is one JSON object a line on standard
 find and ls print one line a hit (kind "hit") and then one line of kind
 "summary" with the count and, for each device, as of when it was answered.
 If --limit ended a find, the last hit has "next": find the same --after that
-to go on.
+to go on. A hit that another device was asked for has "via": which one, and
+whether it is unverified (not from its owner) or cached. If not everything could
+be searched, "missing" in the summary says what.
 Other commands print one line; invite prints two, the ticket and the outcome.
 
 An error is one such line of kind "error" on standard error, with code, title,
@@ -171,6 +173,8 @@ const configHelp = `The file is config.toml; "peerdex paths" says where. All key
   listen = ["/ip4/0.0.0.0/tcp/4001"]
   peers = ["/dns4/nas.lan/tcp/4001/p2p/12D3..."]    addresses that are always tried
   scan_every = "1h"
+  metered = true               the network is paid for by what it carries: large
+                               indexes are asked, not fetched (see: peerdex policy)
 
   [limit]                      of all that peerdex sends and receives together
   up = "500kB/s"

@@ -98,7 +98,8 @@ type readyData struct {
 func nodeConfig(s settings, log *slog.Logger) node.Config {
 	return node.Config{
 		Dir: s.paths.Data, DeviceName: s.name, Reach: s.reach, Listen: s.listen, Peers: s.peers,
-		NoMDNS: !s.mdns, MDNSInterfaces: s.mdnsInterfaces, ScanEvery: s.scanEvery, CheckEvery: s.checkEvery, LimitUp: s.limitUp, LimitDown: s.limitDown,
+		NoMDNS: !s.mdns, MDNSInterfaces: s.mdnsInterfaces, ScanEvery: s.scanEvery, CheckEvery: s.checkEvery, Metered: s.metered,
+		LimitUp: s.limitUp, LimitDown: s.limitDown,
 		Logger: log, Version: buildVersion(),
 	}
 }

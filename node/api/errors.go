@@ -28,7 +28,7 @@ func (c Code) HTTPStatus() int {
 		return http.StatusForbidden
 	case CodeConflict, CodeRunning:
 		return http.StatusConflict
-	case CodeUnavailable, CodeNoDaemon:
+	case CodeUnavailable, CodeNoDaemon, CodeIncomplete:
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError

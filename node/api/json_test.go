@@ -48,6 +48,8 @@ func TestExactBytes(t *testing.T) {
 		{"listing of bytes", api.Listing{Device: "nas", Path: "/" + badName, Entries: []api.Hit{sampleHit("/a/" + badName)}, Next: badName}, decode[api.Listing], "path_raw"},
 		{"add of text", api.AddRequest{Path: "/a", Name: "n"}, decode[api.AddRequest], ""},
 		{"add of bytes", api.AddRequest{Path: "/" + badName}, decode[api.AddRequest], "path_raw"},
+		{"policy of bytes", api.PolicyRequest{Of: "/" + badName, Policy: "off"}, decode[api.PolicyRequest], "of_raw"},
+		{"sync of bytes", api.SyncRequest{Location: "/" + badName}, decode[api.SyncRequest], "location_raw"},
 		{"check of bytes", api.CheckRequest{Location: "/" + badName}, decode[api.CheckRequest], "location_raw"},
 		{"scan of bytes", api.ScanRequest{Location: "/" + badName}, decode[api.ScanRequest], "location_raw"},
 	} {

@@ -106,6 +106,27 @@ func (m *memory) Entry(_ context.Context, r api.EntryRequest) (api.Entry, error)
 	return api.Entry{Hit: sampleHit("/" + badName), LocationName: "docs", Hash: []byte{1}, Seq: 9}, m.ask(r)
 }
 
+func (m *memory) Totals(_ context.Context, r api.EntryRequest) (api.Totals, error) {
+	return api.Totals{Hit: sampleHit("/" + badName), Entries: 3, Folders: 1, Bytes: 1 << 40}, m.ask(r)
+}
+
+var somePolicies = []api.PolicySetting{
+	{Owner: nas.ID, Device: "nas", Policy: "auto"},
+	{Owner: nas.ID, Location: index.LocationID{2}, Device: "nas", Name: "docs", Policy: "lazy", Set: true},
+}
+
+func (m *memory) Policy(_ context.Context, r api.PolicyRequest) ([]api.PolicySetting, error) {
+	return somePolicies, m.ask(r)
+}
+
+func (m *memory) SyncCost(_ context.Context, r api.SyncRequest) (api.SyncCost, error) {
+	return api.SyncCost{Location: sampleLocation(r.Location), Entries: 9, Bytes: 90, Duration: 5, Provider: "nas"}, m.ask(r)
+}
+
+func (m *memory) Sync(_ context.Context, r api.SyncRequest) (api.Location, error) {
+	return sampleLocation(r.Location), m.ask("sync " + r.Location)
+}
+
 func (m *memory) AddLocation(_ context.Context, r api.AddRequest) (api.Location, error) {
 	return sampleLocation(r.Path), m.ask(r)
 }

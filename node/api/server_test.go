@@ -85,6 +85,24 @@ func TestRoundTrip(t *testing.T) {
 		{"import of a large file", func(ctx context.Context, c *client.Client) (any, error) {
 			return c.Import(ctx, strings.NewReader(strings.Repeat("x", 3*api.MaxBody)))
 		}, strings.Repeat("x", 100), importOf(3 * api.MaxBody)},
+		{"totals", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Totals(ctx, api.EntryRequest{Device: "nas", Path: "/" + badName})
+		}, api.EntryRequest{Device: "nas", Path: "/" + badName}, api.Totals{Hit: sampleHit("/" + badName), Entries: 3, Folders: 1, Bytes: 1 << 40}},
+		{"show a policy", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Policy(ctx, api.PolicyRequest{Of: badName})
+		}, api.PolicyRequest{Of: badName}, somePolicies},
+		{"set a policy", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Policy(ctx, api.PolicyRequest{Of: badName, Policy: "lazy"})
+		}, api.PolicyRequest{Of: badName, Policy: "lazy"}, somePolicies},
+		{"unset a policy", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Policy(ctx, api.PolicyRequest{Of: "nas", Unset: true})
+		}, api.PolicyRequest{Of: "nas", Unset: true}, somePolicies},
+		{"cost of a sync", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.SyncCost(ctx, api.SyncRequest{Location: "/" + badName})
+		}, api.SyncRequest{Location: "/" + badName}, api.SyncCost{Location: sampleLocation("/" + badName), Entries: 9, Bytes: 90, Duration: 5, Provider: "nas"}},
+		{"sync", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Sync(ctx, api.SyncRequest{Location: "/" + badName})
+		}, "sync /" + badName, sampleLocation("/" + badName)},
 		{"transfers", func(ctx context.Context, c *client.Client) (any, error) { return c.Transfers(ctx) }, "transfers", someTransfers},
 		{"pause", func(ctx context.Context, c *client.Client) (any, error) {
 			return c.ControlTransfers(ctx, api.TransferRequest{Action: api.PauseTransfers, Of: badName})
@@ -153,7 +171,7 @@ func collect(seq func(func(api.Hit, error) bool)) (hits []api.Hit, err error) {
 // TestErrors sends errors of every kind through each shape of answer.
 func TestErrors(t *testing.T) {
 	for _, code := range []api.Code{
-		api.CodeNotFound, api.CodeUsage, api.CodeFailed, api.CodeRunning, api.CodeDenied, api.CodeConflict, api.CodeUnavailable, "of_a_later_version",
+		api.CodeNotFound, api.CodeUsage, api.CodeFailed, api.CodeRunning, api.CodeDenied, api.CodeConflict, api.CodeUnavailable, api.CodeIncomplete, "of_a_later_version",
 	} {
 		want := &api.Error{Code: code, Title: "what", Detail: "why", Hint: "peerdex next"}
 		m := &memory{err: want}
@@ -205,6 +223,8 @@ func TestRefusals(t *testing.T) {
 		{name: "form", method: "POST", path: "/v1/locations", body: `{"path":"/a"}`, header: http.Header{"Content-Type": {"text/plain"}}, status: 400, code: api.CodeUsage},
 		{name: "unknown field", method: "POST", path: "/v1/join", body: `{"ticket":"x","tiket":"y"}`, status: 400, code: api.CodeUsage},
 		{name: "unknown field of add", method: "POST", path: "/v1/locations", body: `{"path":"x","foo":1}`, status: 400, code: api.CodeUsage},
+		{name: "unknown field of policy", method: "POST", path: "/v1/policy", body: `{"foo":1}`, status: 400, code: api.CodeUsage},
+		{name: "unknown field of sync", method: "POST", path: "/v1/sync", body: `{"foo":1}`, status: 400, code: api.CodeUsage},
 		{name: "unknown field of transfers", method: "POST", path: "/v1/transfers", body: `{"foo":1}`, status: 400, code: api.CodeUsage},
 		{name: "unknown field of scan", method: "POST", path: "/v1/scan", body: `{"foo":1}`, status: 400, code: api.CodeUsage},
 		{name: "fields where none are", method: "POST", path: "/v1/invites", body: `{"a":1}`, status: 400, code: api.CodeUsage},

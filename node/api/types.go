@@ -95,6 +95,7 @@ type Location struct {
 	Transfer         *Progress        `json:"transfer,omitempty"`         // of what moves now
 	Unreadable       int64            `json:"unreadable,omitempty"`       // own: folders whose rows were kept since they could not be read
 	UnreadablePaths  []string         `json:"unreadable_paths,omitempty"` // the first few, relative to the root
+	Policy           string           `json:"policy,omitempty"`           // not own: "auto", "full", "lazy" or "off"
 	HeldDeletions    int64            `json:"held_deletions,omitempty"`   // own: entries that wait for a second scan before they are deleted
 	LastScan         time.Time        `json:"last_scan,omitzero"`
 	Checked          time.Time        `json:"checked,omitzero"`             // last time all of its file here was read and found good; zero: not yet
@@ -141,6 +142,7 @@ type Hit struct {
 	Location index.LocationID `json:"location"`
 	EntryID  int64            `json:"entry_id"`
 	AsOf     time.Time        `json:"as_of,omitzero"`
+	Via      *Via             `json:"via,omitempty"` // who answered on demand; nil: this device holds the location
 	// Next is set by a search, on the hit with which its limit was reached: the After of a query that goes on.
 	Next string `json:"next,omitempty"`
 }
@@ -178,6 +180,7 @@ type Listing struct {
 	Device  string    `json:"device"`
 	Path    string    `json:"path"`
 	AsOf    time.Time `json:"as_of,omitzero"`
+	Via     *Via      `json:"via,omitempty"` // who answered on demand; nil: this device holds the location
 	Entries []Hit     `json:"entries"`
 	Next    string    `json:"next,omitempty"` // the After of the next page; "" at the end
 }
@@ -264,10 +267,11 @@ const (
 
 // Strategies of transfers, as a [Progress] names them.
 const (
-	StrategyBatchFull  = "batch-full"  // all entries in frames of rows
-	StrategyBatchDelta = "batch-delta" // what changed, in frames of rows
-	StrategyCompact    = "compact"     // all entries as a file without indexes
-	StrategyNative     = "native"      // all entries as a file with indexes and hash tree
+	StrategyBatchFull  = "batch-full"   // all entries in frames of rows
+	StrategyChange     = "state-change" // a few changes, of which the push was missed
+	StrategyBatchDelta = "batch-delta"  // what changed, in frames of rows
+	StrategyCompact    = "compact"      // all entries as a file without indexes
+	StrategyNative     = "native"       // all entries as a file with indexes and hash tree
 )
 
 // Progress is the state of a scan or of a transfer.
@@ -338,6 +342,7 @@ type Reader interface {
 	Search(ctx context.Context, q Query) iter.Seq2[Hit, error]
 	List(ctx context.Context, r ListRequest) (Listing, error)
 	Entry(ctx context.Context, r EntryRequest) (Entry, error)
+	Totals(ctx context.Context, r EntryRequest) (Totals, error)
 	Transfers(ctx context.Context) (Transfers, error)
 	Same(ctx context.Context) ([]Sameness, error)                     // what looks like one folder and is not answered yet, then what was answered
 	Check(ctx context.Context, r CheckRequest) ([]CheckResult, error) // returns when done; damage is no error
@@ -355,6 +360,9 @@ type Backend interface {
 	WaitInvite(ctx context.Context, id string) (InviteOutcome, error) // returns when joined, expired or cancelled
 	CancelInvite(ctx context.Context, id string) error
 	Join(ctx context.Context, r JoinRequest) (JoinResult, error)
+	Policy(ctx context.Context, r PolicyRequest) ([]PolicySetting, error)
+	SyncCost(ctx context.Context, r SyncRequest) (SyncCost, error)
+	Sync(ctx context.Context, r SyncRequest) (Location, error)                  // returns when done
 	ControlTransfers(ctx context.Context, r TransferRequest) (Transfers, error) // returns when what it stops has stopped
 	SetSame(ctx context.Context, r SameRequest) (Sameness, error)
 	Events(ctx context.Context) iter.Seq2[Event, error]            // from now on, until ctx ends
@@ -390,4 +398,5 @@ const (
 	CodeDenied      Code = "denied"      // exit 6, 403: not paired, or the other side refused
 	CodeConflict    Code = "conflict"    // exit 2, 409: exists already, or inside another
 	CodeUnavailable Code = "unavailable" // exit 3, 503: try again later
+	CodeIncomplete  Code = "incomplete"  // exit 3, 503: at the end of a search: what was found is not all, since not all could be searched
 )

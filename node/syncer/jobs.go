@@ -272,7 +272,8 @@ func (s *Syncer) Queue(ctx context.Context) ([]Job, error) {
 func (s *Syncer) At(l index.Location, done, total int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.jobs[l]; e != nil && (e.Done != done || e.Total != total) {
+	// One that was cancelled has nothing, whatever it still says while it ends.
+	if e := s.jobs[l]; e != nil && e.State != Cancelled && (e.Done != done || e.Total != total) {
 		e.Done, e.Total, e.changed = done, total, true
 	}
 }

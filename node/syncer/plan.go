@@ -12,14 +12,15 @@ type Strategy string
 
 // The strategies.
 const (
-	Nothing    Strategy = "nothing"     // there is nothing to do, or nobody to do it with
-	BatchFull  Strategy = "batch-full"  // all rows in id order, then the delta
-	BatchDelta Strategy = "batch-delta" // rows and dead runs above our seq
-	Compact    Strategy = "compact"     // a snapshot of the entries alone, then the delta
-	Native     Strategy = "native"      // a snapshot with indexes, or a compact one where the provider has it sooner; then the delta
-	Reconcile  Strategy = "reconcile"   // what differs, found by the hash tree, then the delta
-	Touch      Strategy = "touch"       // the same state, known true at a later time
-	Drop       Strategy = "drop"        // the owner removed the location
+	Nothing    Strategy = "nothing"      // there is nothing to do, or nobody to do it with
+	BatchFull  Strategy = "batch-full"   // all rows in id order, then the delta
+	Change     Strategy = "state-change" // the same, where it is so little that it would have been pushed: the push was missed
+	BatchDelta Strategy = "batch-delta"  // rows and dead runs above our seq
+	Compact    Strategy = "compact"      // a snapshot of the entries alone, then the delta
+	Native     Strategy = "native"       // a snapshot with indexes, or a compact one where the provider has it sooner; then the delta
+	Reconcile  Strategy = "reconcile"    // what differs, found by the hash tree, then the delta
+	Touch      Strategy = "touch"        // the same state, known true at a later time
+	Drop       Strategy = "drop"         // the owner removed the location
 )
 
 // Heard is what a device said of a location.
@@ -27,6 +28,7 @@ type Heard struct {
 	Device    index.DeviceID
 	Head      index.SignedHead
 	Horizon   int64 // lowest seq from which it can serve a delta
+	Size      int64 // of its file, as it says, in bytes; 0 = not known. Only to tell what a snapshot would cost
 	Held      bool  // it holds a replica at this head, so that it can serve it
 	Reachable bool  // connected at this moment
 	Link      Link  // over which it would serve
@@ -39,6 +41,7 @@ type Link uint8
 const (
 	LinkUnknown Link = iota
 	LinkNear         // the same machine or local network, without a relay between
+	LinkRelayed      // no other way than through a relay that is no member of the library
 )
 
 // Rules say which strategy fills a replica that has nothing to build on. The zero value has the defaults.
@@ -48,6 +51,10 @@ type Rules struct {
 	// SnapshotFrom is the number of entries from which snapshots are taken; 0 = 10,000.
 	SnapshotFrom int64
 }
+
+// maxChange is how far a head may be above ours for a state change. So many rows and deletions are missing at most; how many
+// exactly the provider says first.
+const maxChange = 100
 
 // defaultSnapshotFrom is where snapshots begin to pay: below, a transfer takes as long as a few round trips.
 const defaultSnapshotFrom = 10_000
@@ -62,6 +69,8 @@ type Situation struct {
 	Same    string
 	Damaged bool // the file of our replica is, so that nothing of it is used: Held is nil, and it is fetched anew
 	Heard   []Heard
+	Policy  Policy
+	Metered bool // this device's network is paid for by what it carries
 	// Avoid are providers that lately failed to serve this location; they are taken only if there is no other.
 	Avoid []index.DeviceID
 	// Busy are providers that asked to wait with the next request for this location; they are not asked now.
@@ -71,6 +80,7 @@ type Situation struct {
 	Rules      Rules
 	// Unproved are the heads at which devices served what their owner did not sign; see [Unproved].
 	Unproved []Unproved
+	Moving   bool // a pushed change is being applied: nothing is fetched meanwhile
 	Apart    bool // too much differs from what the owner has now to compare: as if there were no replica
 }
 
@@ -123,6 +133,9 @@ func Decide(s *Situation) Plan {
 	case s.Same != "":
 		return Plan{Strategy: Nothing, Target: newest, Why: "it is the folder that this device indexes as " + s.Same}
 	}
+	if s.Moving {
+		return Plan{Strategy: Nothing, Target: newest, Why: "a change is being applied"}
+	}
 	if s.Held != nil {
 		switch index.Compare(&newest.Head, &s.Held.Head) {
 		case index.Later:
@@ -131,6 +144,9 @@ func Decide(s *Situation) Plan {
 		default:
 			return Plan{Strategy: Nothing, Target: newest, Why: "the newest head heard is held"}
 		}
+	}
+	if p, decided := s.byPolicy(&newest); decided {
+		return p
 	}
 	from := s.provider()
 	if from == nil {
@@ -156,6 +172,9 @@ func (s *Situation) strategy(from *Heard) (how Strategy, why string) {
 		return Reconcile, "the replica is below the horizon of every provider"
 	case s.doubts(from):
 		return Reconcile, "the changes alone did not lead to what its owner signed"
+	}
+	if from.Head.Seq-s.Held.Seq <= maxChange {
+		return Change, "a few changes were missed"
 	}
 	return BatchDelta, "a replica of the same epoch"
 }

@@ -45,8 +45,8 @@ func TestWhole(t *testing.T) {
 		"new epoch":                      {Situation{Held: ptr(sized(epoch1, 50, 3)), Heard: []Heard{{Device: owner, Head: other, Held: true, Reachable: true}}}, Reconcile},
 		"new epoch, too different":       {Situation{Apart: true, Held: ptr(sized(epoch1, 50, 3)), Heard: []Heard{{Device: owner, Head: other, Held: true, Reachable: true}}}, Compact},
 		"below the horizon":              {Situation{Held: ptr(head(epoch1, 5)), Heard: below}, Reconcile},
-		"a delta, however large":         {Situation{Held: ptr(head(epoch1, 5)), Heard: from(owner, 1_000_000, LinkNear)}, BatchDelta},
-		"a delta, whatever the rules":    {Situation{Held: ptr(head(epoch1, 5)), Heard: from(owner, 9, LinkNear), Rules: Rules{Always: Native}}, BatchDelta},
+		"a delta, however large":         {Situation{Held: ptr(head(epoch1, 5)), Heard: from(owner, 1_000_000, LinkNear)}, Change},
+		"a delta, whatever the rules":    {Situation{Held: ptr(head(epoch1, 5)), Heard: from(owner, 9, LinkNear), Rules: Rules{Always: Native}}, Change},
 	} {
 		c.s.Location = loc
 		if p := Decide(&c.s); p.Strategy != c.want || p.Why == "" {

@@ -25,7 +25,7 @@ import (
 type Config struct {
 	// Situations says how every location of other devices stands.
 	Situations func(context.Context) ([]Situation, error)
-	// Do carries out one plan that is not Nothing. It is called from a goroutine of its own, once at a time for a
+	// Do carries out one plan that is not idle. It is called from a goroutine of its own, once at a time for a
 	// location. A transfer that ended short of the newest head is no error: it is planned again.
 	Do func(context.Context, Situation, Plan) error
 

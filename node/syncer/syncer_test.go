@@ -50,21 +50,25 @@ func TestDecide(t *testing.T) {
 		"owner away, relay serves":            {Situation{Heard: []Heard{away, from(relay, head(epoch1, 5))}}, BatchFull, relay},
 		"nobody reachable":                    {Situation{Heard: []Heard{away}}, Nothing, index.DeviceID{}},
 		"reachable but holds nothing":         {Situation{Heard: []Heard{notHeld}}, Nothing, index.DeviceID{}},
-		"delta":                               {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{from(owner, head(epoch1, 6))}}, BatchDelta, owner},
+		"delta":                               {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{from(owner, head(epoch1, 6))}}, Change, owner},
+		"99 changes missed":                   {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{from(owner, head(epoch1, 104))}}, Change, owner},
+		"100 changes missed":                  {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{from(owner, head(epoch1, 105))}}, Change, owner},
+		"101 changes missed":                  {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{from(owner, head(epoch1, 106))}}, BatchDelta, owner},
+		"a change is being applied":           {Situation{Moving: true, Held: ptr(head(epoch1, 5)), Heard: []Heard{from(owner, head(epoch1, 106))}}, Nothing, index.DeviceID{}},
 		"held already":                        {Situation{Held: ptr(head(epoch1, 6)), Heard: []Heard{from(owner, head(epoch1, 6))}}, Nothing, index.DeviceID{}},
 		"older than held":                     {Situation{Held: ptr(head(epoch1, 6)), Heard: []Heard{from(relay, head(epoch1, 5))}}, Nothing, index.DeviceID{}},
 		"known true later":                    {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, later)}}, Touch, index.DeviceID{}},
 		"new epoch":                           {Situation{Held: ptr(head(epoch1, 50)), Heard: []Heard{from(owner, head(epoch2, 6))}}, Reconcile, owner},
 		"new epoch, another provider ahead":   {Situation{Held: ptr(head(epoch1, 50)), Heard: []Heard{from(relay, head(epoch1, 60)), from(owner, head(epoch2, 6))}}, Reconcile, owner},
-		"new epoch, its holder is away":       {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, head(epoch1, 6)), gone(owner, head(epoch2, 6))}}, BatchDelta, relay},
+		"new epoch, its holder is away":       {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, head(epoch1, 6)), gone(owner, head(epoch2, 6))}}, Change, relay},
 		"new epoch, too much differs":         {Situation{Apart: true, Held: ptr(head(epoch1, 50)), Heard: []Heard{from(owner, head(epoch2, 6))}}, BatchFull, owner},
 		"below the horizon":                   {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{pruned}}, Reconcile, relay},
 		"below the horizon, too much differs": {Situation{Apart: true, Held: ptr(head(epoch1, 5)), Heard: []Heard{pruned}}, BatchFull, relay},
-		"at the horizon":                      {Situation{Held: ptr(head(epoch1, 6)), Heard: []Heard{pruned}}, BatchDelta, relay},
-		"another provider serves the delta":   {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{pruned, from(owner, head(epoch1, 7))}}, BatchDelta, owner},
+		"at the horizon":                      {Situation{Held: ptr(head(epoch1, 6)), Heard: []Heard{pruned}}, Change, relay},
+		"another provider serves the delta":   {Situation{Held: ptr(head(epoch1, 5)), Heard: []Heard{pruned, from(owner, head(epoch1, 7))}}, Change, owner},
 		"a provider that failed comes last":   {Situation{Avoid: []index.DeviceID{owner}, Heard: []Heard{from(owner, head(epoch1, 7)), from(relay, head(epoch1, 6))}}, BatchFull, relay},
 		"a provider that failed, but alone":   {Situation{Avoid: []index.DeviceID{owner}, Heard: []Heard{from(owner, head(epoch1, 7))}}, BatchFull, owner},
-		"mismatch: the next provider":         {Situation{Unproved: []Unproved{{Device: relay, Head: head(epoch1, 8), Delta: true}}, Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, head(epoch1, 8)), from(owner, head(epoch1, 7))}}, BatchDelta, owner},
+		"mismatch: the next provider":         {Situation{Unproved: []Unproved{{Device: relay, Head: head(epoch1, 8), Delta: true}}, Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, head(epoch1, 8)), from(owner, head(epoch1, 7))}}, Change, owner},
 		"mismatch: then the tree":             {Situation{Unproved: []Unproved{{Device: relay, Head: head(epoch1, 8), Delta: true}, {Device: owner, Head: head(epoch1, 8), Delta: true}}, Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, head(epoch1, 7)), from(owner, head(epoch1, 7))}}, Reconcile, owner},
 		"mismatch: nobody else is there":      {Situation{Unproved: []Unproved{{Device: relay, Head: head(epoch1, 8), Delta: true}}, Avoid: []index.DeviceID{relay}, Held: ptr(head(epoch1, 5)), Heard: []Heard{from(relay, head(epoch1, 7)), away}}, Reconcile, relay},
 		"mismatch of a first sync":            {Situation{Unproved: []Unproved{{Device: relay, Head: head(epoch1, 7)}}, Heard: []Heard{from(relay, head(epoch1, 7))}}, Nothing, index.DeviceID{}},
@@ -76,7 +80,7 @@ func TestDecide(t *testing.T) {
 		"frozen":                              {Situation{Frozen: true, Heard: []Heard{from(owner, head(epoch1, 7))}}, Nothing, index.DeviceID{}},
 		"retired, replica held":               {Situation{Retired: index.Retired, Held: ptr(head(epoch1, 5)), Heard: []Heard{notHeld}}, Drop, index.DeviceID{}},
 		"retired, nothing held":               {Situation{Retired: index.Retired, Heard: []Heard{notHeld}}, Nothing, index.DeviceID{}},
-		"archived: the last delta is fetched": {Situation{Retired: index.Archived, Held: ptr(head(epoch1, 5)), Heard: []Heard{from(owner, head(epoch1, 6))}}, BatchDelta, owner},
+		"archived: the last delta is fetched": {Situation{Retired: index.Archived, Held: ptr(head(epoch1, 5)), Heard: []Heard{from(owner, head(epoch1, 6))}}, Change, owner},
 	} {
 		c.s.Location = loc
 		if p := Decide(&c.s); p.Strategy != c.want || p.Provider != c.provider || p.Why == "" {
@@ -136,7 +140,7 @@ func TestMismatch(t *testing.T) {
 					by = "owner"
 				}
 				tried = append(tried, string(p.Strategy)+" "+by)
-				if p.Strategy == BatchDelta {
+				if p.Strategy == Change {
 					return &UnprovedError{Head: p.Offer, Delta: true, Err: errors.New("root")}
 				}
 				held = p.Offer
@@ -147,7 +151,7 @@ func TestMismatch(t *testing.T) {
 		if err := s.Run(ctx); !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
-		if got, want := fmt.Sprint(tried), "[batch-delta relay batch-delta owner reconcile relay]"; got != want {
+		if got, want := fmt.Sprint(tried), "[state-change relay state-change owner reconcile relay]"; got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	})

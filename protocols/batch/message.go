@@ -110,10 +110,7 @@ func (f *frame) encode(c *wire.Conn) *wire.Encoder {
 	e.Int(f.page.Horizon)
 	e.Head(f.head)
 	e.Bytes(f.record)
-	e.Array(len(f.page.Rows))
-	for i := range f.page.Rows {
-		e.Row(&f.page.Rows[i])
-	}
+	e.Columns(f.page.Rows)
 	e.Array(len(f.page.Dead))
 	for _, r := range f.page.Dead {
 		e.Dead(r)
@@ -134,7 +131,7 @@ func (f *frame) decode(d *wire.Decoder) error {
 	f.page.Horizon = d.Int(0, index.MaxSeq)
 	f.head = d.Head()
 	f.record = d.Bytes(index.MaxRecordLen)
-	f.page.Rows = d.Rows(f.page.Rows[:0], wire.MaxRows)
+	f.page.Rows = d.Columns(f.page.Rows[:0], wire.MaxRows)
 	f.page.Dead = d.DeadRuns(f.page.Dead[:0], wire.MaxRows)
 	return d.Close()
 }

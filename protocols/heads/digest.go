@@ -54,17 +54,19 @@ func newList(heads []Announced) list {
 	l := list{heads: heads, items: make([]index.Hash, len(heads))}
 	for i := range heads {
 		a := &heads[i]
-		b := make([]byte, 0, len(itemDomain)+index.HeadSize+9)
+		b := make([]byte, 0, len(itemDomain)+index.HeadSize+10)
 		b = a.Head.AppendBytes(append(b, itemDomain...))
 		b = binary.BigEndian.AppendUint64(b, uint64(a.Horizon))
-		if a.Held {
-			b = append(b, 1)
-		} else {
-			b = append(b, 0)
-		}
-		l.items[i] = sha256.Sum256(b)
+		l.items[i] = sha256.Sum256(append(b, asByte(a.Held), asByte(a.Wants)))
 	}
 	return l
+}
+
+func asByte(set bool) byte {
+	if set {
+		return 1
+	}
+	return 0
 }
 
 func (l *list) digest() digest { return digestOf(headsDomain, l.items) }

@@ -45,6 +45,9 @@ type Result struct {
 	Heads    int   // received
 	Sent     int   // heads sent
 	Complete bool  // all heads of this side are known to the other one now; false if there are more than fit
+
+	Told    []Announced // the heads of this side that the other one knows now
+	Members int         // membership records of this side that it knows now, at the least
 }
 
 // service says what one exchange may use before it reserves more for what it keeps.
@@ -128,6 +131,7 @@ func (x *exchange) load(ctx context.Context) error {
 	}
 	x.mine = newList(fitting(all))
 	x.res.Complete = len(x.mine.heads) == len(all)
+	x.res.Told, x.res.Members = x.mine.heads, len(x.records)
 	return nil
 }
 

@@ -53,7 +53,7 @@ func announced(tb testing.TB, key ed25519.PrivateKey, n, recordLen int) Announce
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return Announced{Head: s, Record: record, Horizon: int64(n), Held: n%2 == 0}
+	return Announced{Head: s, Record: record, Horizon: int64(n), Held: n%2 == 0, Wants: n%4 == 0, Size: int64(n) << 20}
 }
 
 // diff is cmp.Diff, which takes seconds on what is large and equal.
@@ -174,9 +174,9 @@ func TestExchange(t *testing.T) {
 				t.Errorf("%s: %s: %s", name, what, d)
 			}
 		}
-		want := Result{Hello: res.Hello, Records: len(toA), Heads: len(b.heads), Sent: len(a.heads), Complete: true}
-		if res != want {
-			t.Errorf("%s: %+v, want %+v", name, res, want)
+		want := Result{Hello: res.Hello, Records: len(toA), Heads: len(b.heads), Sent: len(a.heads), Complete: true, Told: a.heads, Members: len(a.records)}
+		if d := diff(want, res); d != "" {
+			t.Errorf("%s: %s", name, d)
 		}
 	}
 }
@@ -193,18 +193,21 @@ func TestOnlyDifferencesAreTold(t *testing.T) {
 	changed[3].Horizon++
 	changed[4].Held = !changed[4].Held
 	changed[5].Head.Seq-- // an older head; the signature makes no difference here
+	unwanted := slices.Clone(now)
+	unwanted[8].Wants = false
 	dropped := announced(t, key, 60, 10)
 	for name, c := range map[string]struct {
 		said, news []Announced
 		gone       []index.Location
 	}{
-		"the same":     {said: now},
-		"in any order": {said: append(slices.Clone(now[20:]), now[:20]...)},
-		"three differ": {said: changed, news: now[3:6]},
-		"one is new":   {said: now[1:], news: now[:1]},
-		"one is gone":  {said: append(slices.Clone(now), dropped), gone: []index.Location{dropped.Head.Location}},
-		"both":         {said: append(slices.Clone(changed), dropped), news: now[3:6], gone: []index.Location{dropped.Head.Location}},
-		"nothing":      {news: now},
+		"the same":      {said: now},
+		"in any order":  {said: append(slices.Clone(now[20:]), now[:20]...)},
+		"three differ":  {said: changed, news: now[3:6]},
+		"one is wanted": {said: unwanted, news: now[8:9]},
+		"one is new":    {said: now[1:], news: now[:1]},
+		"one is gone":   {said: append(slices.Clone(now), dropped), gone: []index.Location{dropped.Head.Location}},
+		"both":          {said: append(slices.Clone(changed), dropped), news: now[3:6], gone: []index.Location{dropped.Head.Location}},
+		"nothing":       {news: now},
 	} {
 		for _, dir := range []string{"client", "server"} {
 			teller, hearer := &backend{heads: now}, &backend{said: c.said}

@@ -88,6 +88,7 @@ func TestHostile(t *testing.T) {
 		"bad signature":        {[]func(c *wire.Conn) error{hello, known, heads(func(a *Announced) { a.Head.Signature[3] ^= 1 })}, wire.ErrMalformed},
 		"other head":           {[]func(c *wire.Conn) error{hello, known, heads(func(a *Announced) { a.Head.Count, a.Head.NextID = 9, 99 })}, wire.ErrMalformed},
 		"other record":         {[]func(c *wire.Conn) error{hello, known, heads(func(a *Announced) { a.Record[len(a.Record)-1] ^= 1 })}, wire.ErrMalformed},
+		"wants, holds nothing": {[]func(c *wire.Conn) error{hello, known, heads(func(a *Announced) { a.Held, a.Wants = false, true })}, wire.ErrMalformed},
 		"no record":            {[]func(c *wire.Conn) error{hello, known, heads(func(a *Announced) { a.Record = nil })}, wire.ErrMalformed},
 		"list of nothing":      {[]func(c *wire.Conn) error{hello, known, part(false)}, wire.ErrMalformed},
 		"gone too early":       {[]func(c *wire.Conn) error{hello, known, part(false, 0)}, wire.ErrMalformed},
@@ -102,6 +103,7 @@ func TestHostile(t *testing.T) {
 			e.Head(nil)
 			e.Bytes(make([]byte, index.SignedHeadSize))
 			e.Int(0)
+			e.Bool(true)
 			e.Bool(true)
 			e.Array(0)
 			return c.Send(wire.CodecNone)

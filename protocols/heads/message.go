@@ -33,10 +33,10 @@ const (
 	kindKnown   = 4
 	knownFields = 2
 
-	announcedFields = 4
+	announcedFields = 6
 	// minAnnounced is the least size of an announced head: the array's header, a signed head and a record of which
-	// only the headers are counted, a horizon, a bool.
-	minAnnounced = 1 + 3 + index.SignedHeadSize + 2 + 1 + 1
+	// only the headers are counted, a horizon, two bools, a size.
+	minAnnounced = 1 + 3 + index.SignedHeadSize + 2 + 1 + 1 + 1 + 1
 	// headsFrame is the size that frames of heads are filled up to. Bytes.
 	headsFrame = 256 << 10
 	// frameLimit bounds the frames of this protocol. Bytes.
@@ -49,6 +49,10 @@ type Announced struct {
 	Record  []byte // canonical bytes of the location's record, as the head covers it
 	Horizon int64  // lowest seq from which the sender can serve a delta; of no meaning unless Held
 	Held    bool   // the sender holds a replica at this head, or owns the location: it can provide it
+	Wants   bool   // the sender wants what changes above this head to be pushed to it by the owner; only where Held
+	// Size is how large the sender's file is, which a native snapshot has too. Bytes; 0 = not said. It is told with what is
+	// news, and none itself: the digest leaves it out.
+	Size int64
 }
 
 // Hello is what a device says of itself.
@@ -124,7 +128,7 @@ func recordLimits() wire.BlobLimits {
 }
 
 // size bounds the encoded size of an announced head.
-func (a *Announced) size() int { return minAnnounced + len(a.Record) + 16 }
+func (a *Announced) size() int { return minAnnounced + len(a.Record) + 20 }
 
 func (a *Announced) encode(e *wire.Encoder) {
 	e.Array(announcedFields)
@@ -132,6 +136,8 @@ func (a *Announced) encode(e *wire.Encoder) {
 	e.Bytes(a.Record)
 	e.Int(a.Horizon)
 	e.Bool(a.Held)
+	e.Bool(a.Wants)
+	e.Int(a.Size)
 }
 
 // fitting returns as many of all as the limits allow.
@@ -225,6 +231,8 @@ func decodeHeads(d *wire.Decoder, limit, tags int) (headsPart, error) {
 		a.Record = d.Bytes(index.MaxRecordLen)
 		a.Horizon = d.Int(0, index.MaxSeq)
 		a.Held = d.Bool()
+		a.Wants = d.Bool()
+		a.Size = d.Int(0, math.MaxInt64)
 		if d.Err() != nil {
 			break
 		}
@@ -252,6 +260,9 @@ func decodeHeads(d *wire.Decoder, limit, tags int) (headsPart, error) {
 func (a *Announced) verify() error {
 	if err := a.Head.Verify(); err != nil {
 		return err
+	}
+	if a.Wants && !a.Held {
+		return fmt.Errorf("changes are wanted above a head that is not held: %w", index.ErrInvalid)
 	}
 	var r index.Record
 	if err := r.UnmarshalBinary(a.Record); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/protocols/pace"
 	"github.com/peerdex/peerdex/protocols/wire"
 )
 
@@ -34,9 +35,9 @@ const (
 )
 
 // What may arrive, and what this side sends, which is well below.
-func neighbourRate() rate { return rate{burst: 1000, second: 200} }
-func authorRate() rate    { return rate{burst: 100, second: 20} }
-func sendRate() rate      { return rate{burst: 50, second: 10} }
+func neighbourRate() pace.Rate { return pace.Rate{Burst: 1000, Second: 200} }
+func authorRate() pace.Rate    { return pace.Rate{Burst: 100, Second: 20} }
+func sendRate() pace.Rate      { return pace.Rate{Burst: 50, Second: 10} }
 
 // Why a notice is not taken. Other reasons wrap [wire.ErrMalformed].
 var (
@@ -127,7 +128,7 @@ func (s *Service) inspect(from peer.ID, rpc *pubsub.RPC) error {
 		author := peer.ID(m.GetFrom())
 		var err error
 		switch {
-		case !s.neighbours.take(from, now):
+		case !s.neighbours.Take(from, now):
 			err = errFlood
 		case len(m.GetData()) != SealedSize, len(m.GetSeqno()) != seqnoSize, len(m.GetKey()) > 0, len(m.ProtoReflect().GetUnknown()) > 0:
 			err = fmt.Errorf("%w: message of another form", wire.ErrMalformed)
@@ -175,7 +176,7 @@ func (s *Service) check(ctx context.Context, m *pubsub.Message) (BulkIndexComple
 	if !s.cfg.Members(author) {
 		return BulkIndexComplete{}, errStranger
 	}
-	if !s.authors.take(author, time.Now()) {
+	if !s.authors.Take(author, time.Now()) {
 		return BulkIndexComplete{}, errFlood
 	}
 	d, err := wire.DeviceOf(author)

@@ -125,8 +125,8 @@ func TestOneAuthorCannotFlood(t *testing.T) {
 		}
 	}
 	r := authorRate()
-	if most := int(r.burst + time.Since(start).Seconds()*r.second + 1); taken > most || taken < int(r.burst) {
-		t.Errorf("%d of %d taken in %v, want %v to %d", taken, sent, time.Since(start), r.burst, most)
+	if most := int(r.Burst + time.Since(start).Seconds()*r.Second + 1); taken > most || taken < int(r.Burst) {
+		t.Errorf("%d of %d taken in %v, want %v to %d", taken, sent, time.Since(start), r.Burst, most)
 	}
 	other.commit(1, 1)
 	for got := near.hears(); got.Device() != deviceOf(other.key); got = near.hears() {

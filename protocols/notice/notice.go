@@ -14,6 +14,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/protocols/pace"
 	"github.com/peerdex/peerdex/protocols/wire"
 )
 
@@ -50,9 +51,9 @@ type Event struct {
 // Service sends and hears notices. Make one with [New]. It is safe for concurrent use.
 type Service struct {
 	cfg        Config
-	pacer      *pacer
-	neighbours buckets
-	authors    buckets
+	pacer      *pace.Pacer
+	neighbours pace.Buckets
+	authors    pace.Buckets
 	newest     newest
 	channel    atomic.Pointer[channel] // of the library that this device is in
 
@@ -79,8 +80,8 @@ func New(cfg Config) *Service {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Service{
-		cfg: cfg, pacer: newPacer(cfg.Every, sendRate()), newest: newest{},
-		neighbours: buckets{rate: neighbourRate()}, authors: buckets{rate: authorRate()},
+		cfg: cfg, pacer: pace.NewPacer(cfg.Every, sendRate()), newest: newest{},
+		neighbours: pace.Buckets{Rate: neighbourRate()}, authors: pace.Buckets{Rate: authorRate()},
 	}
 }
 
@@ -164,7 +165,7 @@ func (s *Service) Meet(p peer.ID) {
 }
 
 // Announce says that a location of this device has a new head. It never blocks. Before Run, it is remembered.
-func (s *Service) Announce(l index.Location) { s.pacer.add(l) }
+func (s *Service) Announce(l index.Location) { s.pacer.Add(l) }
 
 // Run sends what is announced and hands on what is heard, until ctx ends. Call it once, after Start.
 func (s *Service) Run(ctx context.Context) error {
@@ -173,7 +174,7 @@ func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	wg.Go(func() {
-		s.pacer.run(ctx, func(l index.Location) {
+		s.pacer.Run(ctx, func(l index.Location) {
 			if err := s.send(ctx, l); err != nil && ctx.Err() == nil {
 				s.cfg.Log.Warn("send notice", "location", l, "error", err)
 			}

@@ -13,6 +13,8 @@ import (
 type Encoder struct {
 	buf bytes.Buffer
 	mp  *msgpack.Encoder
+
+	cols [columnCount][]byte // see Columns
 }
 
 // NewEncoder returns an empty encoder.

@@ -62,7 +62,9 @@ CREATE TABLE heard (
   head    BLOB    NOT NULL,
   record  BLOB    NOT NULL,
   horizon INTEGER NOT NULL,
+  size    INTEGER NOT NULL,       -- bytes of its file, as that device says; 0 = not known
   held    INTEGER NOT NULL,       -- 1 when that device holds a replica at this head
+  wants   INTEGER NOT NULL,       -- 1 when that device wants changes above this head to be pushed to it
   listed  INTEGER NOT NULL,       -- 1 while that device names this head among those that it knows
   at      INTEGER NOT NULL,       -- ns since 1970, our clock
   PRIMARY KEY (owner, id, device)
@@ -90,6 +92,15 @@ CREATE TABLE contact (
   device BLOB    PRIMARY KEY,
   seen   INTEGER NOT NULL,        -- ns since 1970
   error  TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What a person decided about replicas of other devices' locations: "auto", "full", "lazy" or "off". Where nothing was
+-- decided for a location, what was decided for its device counts.
+CREATE TABLE policy (
+  owner  BLOB NOT NULL,
+  id     BLOB NOT NULL,           -- of the location; 16 zero bytes = of the device
+  policy TEXT NOT NULL,
+  PRIMARY KEY (owner, id)
 ) STRICT, WITHOUT ROWID;
 
 -- Transfers that are under way or wait, and those that a person stopped. What is not here is planned from what is known.

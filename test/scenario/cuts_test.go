@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/peerdex/peerdex/index"
-	"github.com/peerdex/peerdex/node/api"
 	"github.com/peerdex/peerdex/store"
 	"github.com/peerdex/peerdex/test/harness/cluster"
 )
@@ -66,7 +65,7 @@ func cutEverywhere(t *testing.T, n int64, step int) {
 					d.Start()
 				}
 				x, _ := d.Location(l)
-				current = current && x.State == api.StateCurrent && x.Seq == head.Seq && x.Epoch == head.Epoch.String()
+				current = current && x.Newest() && x.Seq == head.Seq && x.Epoch == head.Epoch.String()
 			}
 			return current
 		})

@@ -68,7 +68,7 @@ func TestOwnerIsWiped(t *testing.T) {
 	peer.Pair(owner)
 	cluster.Eventually(t, "the owner has its location back", func() bool {
 		x, ok := owner.Location(l)
-		return ok && x.State == api.StateCurrent
+		return ok && x.Newest()
 	})
 	if h := owner.Head(l); h.Epoch.Counter <= before.Epoch.Counter || h.Seq <= before.Seq || h.Count != before.Count || h.NextID < before.NextID {
 		t.Errorf("was %+v, is %+v", before, h)

@@ -17,7 +17,6 @@ import (
 
 	"github.com/peerdex/peerdex/index"
 	"github.com/peerdex/peerdex/node"
-	"github.com/peerdex/peerdex/node/api"
 	"github.com/peerdex/peerdex/store"
 	"github.com/peerdex/peerdex/test/harness/dump"
 )
@@ -196,7 +195,7 @@ func (d *Device) Current(owner *Device, locations ...index.Location) {
 		want := owner.Head(l)
 		Eventually(d.t, d.Config.DeviceName+" holds what "+owner.Config.DeviceName+" has", func() bool {
 			x, ok := d.Location(l)
-			return ok && x.State == api.StateCurrent && x.Seq >= want.Seq && x.Epoch == want.Epoch.String()
+			return ok && x.Newest() && x.Seq >= want.Seq && x.Epoch == want.Epoch.String()
 		})
 	}
 }

@@ -1,4 +1,4 @@
-package notice
+package pace
 
 import (
 	"context"
@@ -19,9 +19,9 @@ type told struct {
 }
 
 // paced commits as a schedule says and returns what was told.
-func paced(t *testing.T, every time.Duration, r rate, commits func(commit func(index.Location))) []told {
+func paced(t *testing.T, every time.Duration, r Rate, commits func(commit func(index.Location))) []told {
 	t.Helper()
-	p := newPacer(every, r)
+	p := NewPacer(every, r)
 	ctx, cancel := context.WithCancel(t.Context())
 	start := time.Now()
 	var mu sync.Mutex
@@ -29,7 +29,7 @@ func paced(t *testing.T, every time.Duration, r rate, commits func(commit func(i
 	seq := map[index.Location]int{}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		p.run(ctx, func(l index.Location) {
+		p.Run(ctx, func(l index.Location) {
 			mu.Lock()
 			defer mu.Unlock()
 			out = append(out, told{l, time.Since(start), seq[l]})
@@ -39,7 +39,7 @@ func paced(t *testing.T, every time.Duration, r rate, commits func(commit func(i
 		mu.Lock()
 		seq[l]++
 		mu.Unlock()
-		p.add(l)
+		p.Add(l)
 	})
 	time.Sleep(time.Minute)
 	cancel()
@@ -49,10 +49,10 @@ func paced(t *testing.T, every time.Duration, r rate, commits func(commit func(i
 
 func locationNo(n int) index.Location { return index.Location{ID: index.LocationID{byte(n)}} }
 
-func TestHundredCommitsInASecondMakeTwoNotices(t *testing.T) {
+func TestHundredCommitsInASecondAreToldOfTwice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		got := paced(t, 2*time.Second, sendRate(), func(commit func(index.Location)) {
+		got := paced(t, 2*time.Second, Rate{Burst: 50, Second: 10}, func(commit func(index.Location)) {
 			for range 100 {
 				commit(locationNo(1))
 				synctest.Wait()
@@ -66,10 +66,10 @@ func TestHundredCommitsInASecondMakeTwoNotices(t *testing.T) {
 	})
 }
 
-func TestNoticesOfALocationDoNotWaitForAnother(t *testing.T) {
+func TestLocationsDoNotWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		got := paced(t, 2*time.Second, sendRate(), func(commit func(index.Location)) {
+		got := paced(t, 2*time.Second, Rate{Burst: 50, Second: 10}, func(commit func(index.Location)) {
 			commit(locationNo(1))
 			time.Sleep(time.Second)
 			commit(locationNo(1))
@@ -91,7 +91,7 @@ func TestAllLocationsTogetherAreLimited(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100
-		got := paced(t, 2*time.Second, rate{burst: 20, second: 10}, func(commit func(index.Location)) {
+		got := paced(t, 2*time.Second, Rate{Burst: 20, Second: 10}, func(commit func(index.Location)) {
 			for i := range n {
 				commit(locationNo(i))
 			}
@@ -104,19 +104,22 @@ func TestAllLocationsTogetherAreLimited(t *testing.T) {
 			}
 		}
 		if len(got) != n || len(seen) != n {
-			t.Errorf("%d notices of %d locations, want %d of each", len(got), len(seen), n)
+			t.Errorf("told %d times of %d locations, want %d of each", len(got), len(seen), n)
 		}
 	})
 }
 
 func TestPacerForgetsWhatIsLongAgo(t *testing.T) {
 	t.Parallel()
-	p := newPacer(time.Second, rate{burst: 1e9, second: 1})
+	p := NewPacer(time.Second, Rate{Burst: 1e9, Second: 1})
 	now := time.Unix(1000, 0)
 	for i := range 3 * maxPaced {
-		p.add(index.Location{ID: index.LocationID{byte(i >> 8), byte(i)}})
-		if _, wait, ok := p.next(now); !ok || wait != 0 {
-			t.Fatalf("wait %v, %v", wait, ok)
+		l := index.Location{ID: index.LocationID{byte(i >> 8), byte(i)}}
+		if p.Add(l); !p.Due(l) {
+			t.Fatal("not due")
+		}
+		if _, wait, ok := p.next(now); !ok || wait != 0 || p.Due(l) {
+			t.Fatalf("wait %v, %v, due %v", wait, ok, p.Due(l))
 		}
 		now = now.Add(10 * time.Millisecond)
 	}
@@ -127,11 +130,11 @@ func TestPacerForgetsWhatIsLongAgo(t *testing.T) {
 
 func TestBuckets(t *testing.T) {
 	t.Parallel()
-	b := buckets{rate: rate{burst: 3, second: 2}}
+	b := Buckets{Rate: Rate{Burst: 3, Second: 2}}
 	now := time.Unix(1000, 0)
 	take := func() int {
 		n := 0
-		for b.take("one", now) {
+		for b.Take("one", now) {
 			n++
 		}
 		return n
@@ -139,7 +142,7 @@ func TestBuckets(t *testing.T) {
 	if n := take(); n != 3 {
 		t.Errorf("%d at once, want 3", n)
 	}
-	if !b.take("two", now) {
+	if !b.Take("two", now) {
 		t.Error("another peer had to wait")
 	}
 	if now = now.Add(500 * time.Millisecond); take() != 1 {
