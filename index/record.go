@@ -30,7 +30,7 @@ type Record struct {
 	Seq        int64  // of the last change of this record
 	Name       string // for people, unique among its owner's locations
 	Root       string // absolute path of the folder on its owner; "" for a location fed by an application
-	Filesystem string // identity of the filesystem that holds Root, "" when unknown
+	Filesystem string // where Root is on its volume, as index/volume writes it; "" when unknown
 	Platform   string // the owner's operating system, as GOOS spells it
 	Retired    RetiredState
 }

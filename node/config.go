@@ -82,6 +82,10 @@ type (
 	Transfer = api.Transfer
 	// TransferRequest pauses, resumes or cancels transfers.
 	TransferRequest = api.TransferRequest
+	// Sameness is about two locations that are one folder, or look so.
+	Sameness = api.Sameness
+	// SameRequest answers whether two locations are one folder.
+	SameRequest = api.SameRequest
 	// Progress is the state of a scan or a transfer.
 	Progress = api.Progress
 	// Event is something that happened.

@@ -3,9 +3,11 @@ package node
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"time"
 
 	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/index/volume"
 	"github.com/peerdex/peerdex/protocols/change"
 	"github.com/peerdex/peerdex/protocols/notice"
 	"github.com/peerdex/peerdex/store"
@@ -84,4 +86,21 @@ func (n *Node) Key() ed25519.PrivateKey { return n.st.Identity() }
 // Paced is what keeps talks apart.
 func Paced(ctx context.Context, poked <-chan struct{}, every time.Duration, do func()) error {
 	return paced(ctx, poked, every, do)
+}
+
+// PlaceFolders has the node believe that folders lie where f says, in the words of a record. Call it before locations are
+// added.
+func (n *Node) PlaceFolders(f func(folder string) string) {
+	n.volumes = func(folder string) (volume.Place, error) { return volume.Parse(f(folder)), nil }
+}
+
+// ApartSince makes an answer one whose two locations have been too different since then.
+func (n *Node) ApartSince(ctx context.Context, t time.Time) error {
+	all, err := n.st.Sames(ctx)
+	for _, x := range all {
+		x.Differs = t
+		err = errors.Join(err, n.st.SetDiffers(ctx, x))
+	}
+	n.syncer.Kick()
+	return err
 }

@@ -48,7 +48,7 @@ func (n *Node) AddLocation(ctx context.Context, r AddRequest) (Location, error) 
 		}
 		return false
 	})
-	l, err := n.st.Create(ctx, n.lib.id(), index.Record{Name: name, Root: root, Platform: platform})
+	l, err := n.st.Create(ctx, n.lib.id(), index.Record{Name: name, Root: root, Filesystem: n.placeOf(root), Platform: platform})
 	if errors.Is(err, index.ErrInvalid) {
 		return Location{}, explain(usage("the location can't be added", err.Error(), "choose another name"), err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/peerdex/peerdex/discovery"
 	"github.com/peerdex/peerdex/index"
+	"github.com/peerdex/peerdex/index/volume"
 	"github.com/peerdex/peerdex/node/api"
 	"github.com/peerdex/peerdex/node/guard"
 	"github.com/peerdex/peerdex/node/scrub"
@@ -80,6 +81,7 @@ type Node struct {
 	talks   *talks
 	apart   apart
 	losses  *losses
+	volumes func(folder string) (volume.Place, error) // volume.Of
 	pulls   *pulls
 	metered atomic.Bool
 
@@ -108,14 +110,14 @@ func Open(cfg Config) (*Node, error) {
 		cfg: cfg, reach: reach, log: cfg.Logger, events: newEvents(), static: map[peer.ID][]ma.Multiaddr{},
 		rescan: make(chan struct{}, 1), told: make(chan struct{}, 1), asked: make(chan struct{}, 1),
 		codecs: new(wire.Codecs), traffic: new(wire.Traffic),
-		rates: wire.NewRates(cfg.LimitDown, cfg.LimitUp),
+		rates: wire.NewRates(cfg.LimitDown, cfg.LimitUp), volumes: volume.Of,
 	}
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	n.work, n.pulls = newWork(n.ctx, &n.activity), newPulls()
 	n.metered.Store(cfg.Metered)
 	n.scrub = scrub.New(n.scrubConfig())
 	st.OnDamage(n.suspect)
-	n.view = view{st: st, live: &live{n: n, moving: map[movement]Progress{}, speeds: map[movement]*speed{}, failed: map[index.Location]error{}}}
+	n.view = view{st: st, live: &live{n: n, moving: map[movement]Progress{}, speeds: map[movement]*speed{}, failed: map[index.Location]error{}}, likes: newLikes()}
 	if err := n.open(); err != nil {
 		n.cancel(errClosing)
 		return nil, humane(errors.Join(fmt.Errorf("open %s: %w", cfg.Dir, err), st.Close()))

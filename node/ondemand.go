@@ -83,7 +83,7 @@ func (v *view) isFar(ctx context.Context, s *syncer.Situation) (bool, error) {
 	switch {
 	case p.Strategy == syncer.OnDemand:
 		return true, nil
-	case s.Held != nil || s.Frozen || s.Retired == index.Retired || s.Policy != syncer.Auto || p.Strategy != syncer.Nothing:
+	case s.Held != nil || s.Frozen || s.Same != "" || s.Retired == index.Retired || s.Policy != syncer.Auto || p.Strategy != syncer.Nothing:
 		return false, nil
 	}
 	if _, ok := s.Newest(); !ok {

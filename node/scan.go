@@ -235,6 +235,11 @@ func (s *scanning) result(ctx context.Context, err error) (ScanResult, error) {
 	if err != nil {
 		state.Held, state.HeldCount = s.last.Held, s.last.HeldCount
 	}
+	if err == nil {
+		if err := s.n.placed(ctx, s.loc, &s.held.Record); err != nil {
+			return ScanResult{}, err
+		}
+	}
 	walked := s.walk.Result()
 	state.Unreadable = walked.UnreadableTotal
 	for _, u := range walked.Unreadable[:min(len(walked.Unreadable), maxScanPaths)] {

@@ -94,6 +94,9 @@ func (v *view) searchRequest(ctx context.Context, q *Query) (r store.SearchReque
 			r.Locations = append(r.Locations, r.After.Location)
 		}
 	}
+	if err = v.once(ctx, &r); err != nil {
+		return r, nil, err
+	}
 	slices.SortFunc(r.Locations, v.byDevice)
 	fars = slices.DeleteFunc(fars, func(f far) bool { return !r.Query.MatchesLocation(f.record.Name) })
 	slices.SortFunc(fars, func(a, b far) int { return v.byDevice(a.loc, b.loc) })

@@ -282,6 +282,9 @@ func (n *Node) verifyHead(h *index.SignedHead) error {
 
 // replicas are the situations of other devices' locations, for the syncer, and of own ones that are to be taken back.
 func (n *Node) replicas(ctx context.Context) ([]syncer.Situation, error) {
+	if err := n.tendSames(ctx); err != nil {
+		return nil, err
+	}
 	all, err := n.situations(ctx)
 	for i := range all {
 		all[i].Apart, all[i].Rules, all[i].Moving = n.apart.has(all[i].Held), n.cfg.rules(), n.taking.has(all[i].Location)

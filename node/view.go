@@ -21,6 +21,8 @@ type view struct {
 	lib *library
 	// live is nil without a running node.
 	live *live
+	// likes remembers which locations look the same; nil = it is found out anew each time.
+	likes *likes
 }
 
 // Devices lists the members of the library, this device first.
@@ -73,9 +75,15 @@ func (v *view) situations(ctx context.Context) ([]syncer.Situation, error) {
 			locs = append(locs, l)
 		}
 	}
+	sames, _, err := v.sames(ctx, heard)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]syncer.Situation, 0, len(locs))
 	for _, l := range locs {
-		s := syncer.Situation{Location: l, Frozen: frozen[l], Policy: v.policyOf(policies, l), Metered: v.metered()}
+		s := syncer.Situation{
+			Location: l, Frozen: frozen[l], Same: sames[l].instead(), Policy: v.policyOf(policies, l), Metered: v.metered(),
+		}
 		record := []byte(nil)
 		held, err := v.st.Held(ctx, l)
 		switch {
@@ -234,7 +242,7 @@ func (v *view) describe(ctx context.Context, s *syncer.Situation, heard []store.
 
 // facts gathers what decides how a location stands.
 func (v *view) facts(s *syncer.Situation, newest *index.SignedHead, jobs map[index.Location]*syncer.Job) *facts {
-	f := &facts{sit: s, newest: newest, job: jobs[s.Location], allPaused: jobs[syncer.All] != nil}
+	f := &facts{sit: s, newest: newest, job: jobs[s.Location], allPaused: jobs[syncer.All] != nil, same: s.Same}
 	if v.live != nil {
 		f.running, f.ownerHere, f.transfer = true, v.live.connected(s.Location.Owner), v.live.moves(s.Location)
 		f.scanning, f.scanFailed = v.live.scanning(s.Location), v.live.scanFailed(s.Location)
@@ -347,6 +355,11 @@ func (v *view) Status(ctx context.Context) (Status, error) {
 		v.live.status(&out)
 	}
 	out.Notes = append(out.Notes, notes(&out)...)
+	offers, err := v.offers(ctx, out.Locations)
+	if err != nil {
+		return out, humane(err)
+	}
+	out.Notes = append(out.Notes, offerNotes(offers)...)
 	return out, nil
 }
 

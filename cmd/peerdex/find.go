@@ -112,6 +112,7 @@ func (a *app) find(ctx context.Context, q api.Query, f hitFlags) error {
 	if err != nil {
 		return err
 	}
+	st.Locations = searchedOnce(st.Locations, p.seen)
 	s.Devices = p.asked(searched(&st, q, a.now()))
 	if ok {
 		s.Missing = partly.Detail
@@ -166,7 +167,8 @@ type hitPrinter struct {
 	out     *bufio.Writer
 	flushed time.Time
 	kinds   map[index.Kind]int64
-	via     map[viaKey]time.Time // of hits that were asked for on demand: the oldest
+	seen    map[index.Location]bool // locations of which hits were printed
+	via     map[viaKey]time.Time    // of hits that were asked for on demand: the oldest
 }
 
 // viaKey is a device, and where some of its hits came from.
@@ -217,7 +219,7 @@ func (p *hitPrinter) asked(devices []deviceAsOf) []deviceAsOf {
 func (a *app) newHitPrinter(f hitFlags, name func(*api.Hit) string) *hitPrinter {
 	return &hitPrinter{
 		app: a, flags: f, name: name, details: f.long || (a.outTTY && !f.zero),
-		out: bufio.NewWriterSize(a.out, 64<<10), kinds: map[index.Kind]int64{}, via: map[viaKey]time.Time{},
+		out: bufio.NewWriterSize(a.out, 64<<10), kinds: map[index.Kind]int64{}, seen: map[index.Location]bool{}, via: map[viaKey]time.Time{},
 	}
 }
 
@@ -234,6 +236,7 @@ func (p *hitPrinter) printAll(hits iter.Seq2[api.Hit, error]) error {
 			return joinFlush(err, p.out)
 		}
 		p.kinds[h.Kind]++
+		p.seen[index.Location{Owner: h.Owner, ID: h.Location}] = true
 		p.noteVia(h.Device, h.Via, h.AsOf)
 		p.print(&h)
 		if now := p.app.now(); p.app.outTTY && now.Sub(p.flushed) > 100*time.Millisecond {

@@ -189,7 +189,7 @@ func locationNotes(l *api.Location) []string {
 	switch l.State {
 	case api.StateLazy, api.StateOff:
 		return nil // as it was chosen to be
-	case api.StateCurrent, api.StateScanning, api.StateSyncing, api.StateOwnerAway:
+	case api.StateCurrent, api.StateScanning, api.StateSyncing, api.StateOwnerAway, api.StateSame:
 	case api.StateNever:
 		if l.Own {
 			notes = append(notes, "not scanned yet")

@@ -302,10 +302,11 @@ func (a *app) lastSeen(d *api.Device) string {
 
 // deviceAsOf is how old what is known of a device is, "-" when it has no location.
 func (a *app) deviceAsOf(st *api.Status, d *api.Device) string {
-	if !slices.ContainsFunc(st.Locations, func(l api.Location) bool { return l.Owner == d.ID }) {
+	all := searchedOnce(st.Locations, nil)
+	if !slices.ContainsFunc(all, func(l api.Location) bool { return l.Owner == d.ID }) {
 		return "-"
 	}
-	return asOf(deviceAge(st.Locations, d), a.now())
+	return asOf(deviceAge(all, d), a.now())
 }
 
 // deviceAge is how old the oldest part of a device's index is; zero when it has none, or one never received.

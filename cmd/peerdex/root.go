@@ -44,7 +44,7 @@ also while the others are off.
 		{"start", "Start:", []*cobra.Command{a.upCommand(), a.downCommand(), a.addCommand(), a.rmCommand(), a.locationsCommand(), a.scanCommand()}},
 		{"devices", "Devices:", []*cobra.Command{a.inviteCommand(), a.joinCommand(), a.devicesCommand(), a.policyCommand(), a.syncCommand()}},
 		{"find", "Find:", []*cobra.Command{a.findCommand(), a.lsCommand(), a.infoCommand()}},
-		{"more", "More:", []*cobra.Command{a.statusCommand(), a.transfersCommand(), a.checkCommand(), a.exportCommand(), a.importCommand(), a.demoCommand(), a.serveCommand(), a.pathsCommand(), a.versionCommand()}},
+		{"more", "More:", []*cobra.Command{a.statusCommand(), a.transfersCommand(), a.sameCommand(), a.checkCommand(), a.exportCommand(), a.importCommand(), a.demoCommand(), a.serveCommand(), a.pathsCommand(), a.versionCommand()}},
 	}
 	for _, g := range groups {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/peerdex/peerdex/index/volume"
 )
 
 // patience is how long a script waits for what takes a moment, such as a connection.
@@ -29,13 +31,16 @@ func TestScripts(t *testing.T) {
 		WorkdirRoot: workRoot(t),
 		Setup:       setupScript,
 		Condition: func(cond string) (bool, error) {
-			if cond == "root" {
+			switch cond {
+			case "root":
 				return os.Getuid() == 0, nil
+			case "bind":
+				return canBind()
 			}
 			return false, errors.New("unknown condition " + cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": cmdExits, "waitfor": cmdWaitFor, "on": cmdOn, "transcript": cmdTranscript, "badname": cmdBadName, "orphans": cmdOrphans,
+			"exits": cmdExits, "waitfor": cmdWaitFor, "on": cmdOn, "transcript": cmdTranscript, "badname": cmdBadName, "bind": cmdBind, "orphans": cmdOrphans,
 		},
 	})
 }
@@ -192,6 +197,42 @@ func cmdBadName(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range []string{"caf\xe9.txt", "two\nlines.txt"} {
 		ts.Check(os.WriteFile(filepath.Join(ts.MkAbs(args[0]), name), []byte("x"), 0o600))
 	}
+}
+
+// cmdBind makes a folder appear at another path, too, until the end of the script: bind FOLDER AT
+func cmdBind(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: bind FOLDER AT")
+	}
+	at := ts.MkAbs(args[1])
+	unbind, err := bind(ts.MkAbs(args[0]), at)
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(unbind()) })
+}
+
+func bind(folder, at string) (unbind func() error, err error) {
+	if err := os.MkdirAll(at, 0o755); err != nil {
+		return nil, err
+	}
+	return func() error { return exec.Command("umount", "-l", at).Run() }, exec.Command("mount", "--bind", folder, at).Run()
+}
+
+// canBind reports whether folders can be mounted here, and the filesystem has a name to know them by.
+func canBind() (bool, error) {
+	dir, err := os.MkdirTemp("", "pdx")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(dir)
+	p, err := volume.Of(dir)
+	if err != nil || p.IsZero() {
+		return false, err
+	}
+	unbind, err := bind(dir, filepath.Join(dir, "at"))
+	if err != nil {
+		return false, nil
+	}
+	return true, unbind()
 }
 
 // cmdOrphans fails when a daemon that was started for a folder below the given one runs: orphans FOLDER

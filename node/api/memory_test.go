@@ -34,6 +34,8 @@ func (m *memory) ask(v any) error {
 	return m.err
 }
 
+var someSame = []api.Sameness{{Own: sampleLocation("/mnt/" + badName), Other: sampleLocation("/srv/" + badName), Evidence: api.EvidenceListing, Detail: "why"}}
+
 func (m *memory) last() any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -66,6 +68,12 @@ func (m *memory) Transfers(context.Context) (api.Transfers, error) {
 
 func (m *memory) ControlTransfers(_ context.Context, r api.TransferRequest) (api.Transfers, error) {
 	return someTransfers, m.ask(r)
+}
+
+func (m *memory) Same(context.Context) ([]api.Sameness, error) { return someSame, m.ask("same") }
+
+func (m *memory) SetSame(_ context.Context, r api.SameRequest) (api.Sameness, error) {
+	return someSame[0], m.ask(r)
 }
 
 func (m *memory) Status(context.Context) (api.Status, error) { return myStatus, m.ask("status") }

@@ -82,6 +82,8 @@ func (s *server) routes() map[string]handler {
 		"POST /v1/sync":              s.sync,
 		"GET /v1/transfers":          s.transfers,
 		"POST /v1/transfers":         s.controlTransfers,
+		"GET /v1/same":               s.same,
+		"POST /v1/same":              s.setSame,
 		"GET /v1/events":             s.events,
 		"POST /v1/shutdown":          s.shutdown,
 

@@ -110,6 +110,10 @@ func TestRoundTrip(t *testing.T) {
 		{"cancel all", func(ctx context.Context, c *client.Client) (any, error) {
 			return c.ControlTransfers(ctx, api.TransferRequest{Action: api.CancelTransfers, All: true})
 		}, api.TransferRequest{Action: api.CancelTransfers, All: true}, someTransfers},
+		{"same", func(ctx context.Context, c *client.Client) (any, error) { return c.Same(ctx) }, "same", someSame},
+		{"not the same", func(ctx context.Context, c *client.Client) (any, error) {
+			return c.SetSame(ctx, api.SameRequest{Location: badName, With: "nas:/" + badName, Different: true})
+		}, api.SameRequest{Location: badName, With: "nas:/" + badName, Different: true}, someSame[0]},
 		{"invite", func(ctx context.Context, c *client.Client) (any, error) { return c.Invite(ctx) }, "invite", api.Invite{ID: "i/1", Ticket: "PDX:ABC"}},
 		{"wait for an invite", func(ctx context.Context, c *client.Client) (any, error) { return c.WaitInvite(ctx, "i/1") },
 			"i/1", api.InviteOutcome{Joined: true, Device: nas}},

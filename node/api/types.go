@@ -344,6 +344,7 @@ type Reader interface {
 	Entry(ctx context.Context, r EntryRequest) (Entry, error)
 	Totals(ctx context.Context, r EntryRequest) (Totals, error)
 	Transfers(ctx context.Context) (Transfers, error)
+	Same(ctx context.Context) ([]Sameness, error)                     // what looks like one folder and is not answered yet, then what was answered
 	Check(ctx context.Context, r CheckRequest) ([]CheckResult, error) // returns when done; damage is no error
 	Export(ctx context.Context, r ExportRequest, w io.Writer) error   // writes a file as package archive describes it
 }
@@ -363,8 +364,9 @@ type Backend interface {
 	SyncCost(ctx context.Context, r SyncRequest) (SyncCost, error)
 	Sync(ctx context.Context, r SyncRequest) (Location, error)                  // returns when done
 	ControlTransfers(ctx context.Context, r TransferRequest) (Transfers, error) // returns when what it stops has stopped
-	Events(ctx context.Context) iter.Seq2[Event, error]                         // from now on, until ctx ends
-	Import(ctx context.Context, r io.Reader) (ImportResult, error)              // takes a file that Export wrote; what it refuses is no error
+	SetSame(ctx context.Context, r SameRequest) (Sameness, error)
+	Events(ctx context.Context) iter.Seq2[Event, error]            // from now on, until ctx ends
+	Import(ctx context.Context, r io.Reader) (ImportResult, error) // takes a file that Export wrote; what it refuses is no error
 }
 
 // Error is an error that crosses the API: what happened, in words for people, and a code for programs.

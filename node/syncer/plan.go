@@ -65,10 +65,12 @@ type Situation struct {
 	Held     *index.SignedHead // what our replica stands at; nil without one
 	Retired  index.RetiredState
 	Frozen   bool
-	Damaged  bool // the file of our replica is, so that nothing of it is used: Held is nil, and it is fetched anew
-	Heard    []Heard
-	Policy   Policy
-	Metered  bool // this device's network is paid for by what it carries
+	// Same is the name of the own location that is the same folder, as a person said, so that there is nothing to fetch; "" = none.
+	Same    string
+	Damaged bool // the file of our replica is, so that nothing of it is used: Held is nil, and it is fetched anew
+	Heard   []Heard
+	Policy  Policy
+	Metered bool // this device's network is paid for by what it carries
 	// Avoid are providers that lately failed to serve this location; they are taken only if there is no other.
 	Avoid []index.DeviceID
 	// Busy are providers that asked to wait with the next request for this location; they are not asked now.
@@ -128,6 +130,8 @@ func Decide(s *Situation) Plan {
 		return Plan{Strategy: Drop, Target: newest, Why: "removed by its owner"}
 	case s.Retired == index.Retired:
 		return Plan{Strategy: Nothing, Target: newest, Why: "removed by its owner"}
+	case s.Same != "":
+		return Plan{Strategy: Nothing, Target: newest, Why: "it is the folder that this device indexes as " + s.Same}
 	}
 	if s.Moving {
 		return Plan{Strategy: Nothing, Target: newest, Why: "a change is being applied"}

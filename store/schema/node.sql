@@ -118,3 +118,17 @@ CREATE TABLE job (
   error    TEXT    NOT NULL,      -- of the last attempt
   PRIMARY KEY (owner, id)
 ) STRICT, WITHOUT ROWID;
+
+-- What a person answered to whether a location of another device is the same folder as an own one.
+CREATE TABLE same (
+  owner    BLOB    NOT NULL,      -- of the other device's location
+  id       BLOB    NOT NULL,
+  own      BLOB    NOT NULL,      -- ID of the own location
+  same     INTEGER NOT NULL,      -- 1 = it is, 0 = it is not
+  evidence TEXT    NOT NULL,      -- what spoke for it: 'volume', 'share', 'listing'; '' = not asked for
+  mine     BLOB    NOT NULL,      -- where each of both was then, as its record said
+  theirs   BLOB    NOT NULL,
+  at       INTEGER NOT NULL,      -- ns since 1970
+  differs  INTEGER NOT NULL,      -- ns since 1970: since when the two are too different to be one; 0 = they aren't
+  PRIMARY KEY (owner, id, own)
+) STRICT, WITHOUT ROWID;

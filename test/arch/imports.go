@@ -26,7 +26,7 @@ const (
 func ImportRules() []ImportRule {
 	return []ImportRule{
 		{
-			In: []string{"index/..."}, Except: []string{"index/proof/...", "index/scan/..."},
+			In: []string{"index/..."}, Except: []string{"index/proof/...", "index/scan/...", "index/volume"},
 			Only: []string{"std", "index", "index/membership/...", "index/internal/..."},
 			Why:  "index is the shared words: store and protocols both build on them, so they build on nothing",
 		},
@@ -37,6 +37,10 @@ func ImportRules() []ImportRule {
 		{
 			In: []string{"index/scan/..."}, Never: []string{"store/...", "protocols/...", "node/...", "discovery/...", "cmd/...", sqlite, goLibp2p},
 			Why: "the scanner yields changes and does not know who keeps or sends them",
+		},
+		{
+			In: []string{"index/volume"}, Only: []string{"std", "golang.org/x/sys/..."},
+			Why: "which volume a folder lies on is a question to the operating system alone",
 		},
 		{
 			In: []string{"store/..."}, Never: []string{"protocols/...", "node/...", "discovery/...", "cmd/...", goLibp2p, multiforms},

@@ -59,6 +59,8 @@ func TestImportRulesFail(t *testing.T) {
 		{"index/scan/a.go", own("protocols/batch"), 1},
 		{"index/scan/a.go", own("node"), 1},
 		{"index/scan/a.go", "github.com/mattn/go-sqlite3", 2},
+		{"index/volume/a.go", "golang.org/x/sys/unix", 0},
+		{"index/volume/a.go", own("index/scan"), 1},
 		{"store/a.go", "github.com/mattn/go-sqlite3", 0},
 		{"store/sub/a.go", "github.com/mattn/go-sqlite3", 0},
 		{"store/a.go", "github.com/libp2p/go-libp2p/core/peer", 1},
