@@ -220,7 +220,7 @@ func (v *view) allHeard(ctx context.Context) (map[index.Location][]store.Heard, 
 }
 
 // wantsPushes reports whether this device wants to be told at once what changes in a location, by its owner. It does for
-// every replica that it keeps and that a policy lets move, but not of a folder that it indexes itself.
+// every replica that it keeps, if its policy and a pause don't say otherwise, but not of a folder that it indexes itself.
 func (n *Node) wantsPushes(ctx context.Context, l index.Location) bool {
 	if l.Owner == n.st.Self() {
 		return false
@@ -230,9 +230,15 @@ func (n *Node) wantsPushes(ctx context.Context, l index.Location) bool {
 		n.log.Warn("read policies", "error", err)
 		return false
 	}
+	if p := chosenPolicy(set, l); p != syncer.Auto && p != syncer.Full {
+		return false
+	}
 	if own, err := n.instead(ctx, l); err != nil || own != "" {
 		return false
 	}
-	p := chosenPolicy(set, l)
-	return p == syncer.Auto || p == syncer.Full
+	paused, err := n.syncer.Paused(ctx, l)
+	if err != nil {
+		n.log.Warn("read the queue of transfers", "error", err)
+	}
+	return err == nil && !paused
 }

@@ -156,13 +156,16 @@ func (w *committer) conn() (*conn, error) {
 	return w.c, beginChunk(w.s, w.c)
 }
 
-// beginChunk opens the transaction of a chunk. It may wait for no lock but that of the location's file: one on the tables
-// in memory would be held by who fills them.
+// beginChunk opens the transaction of a chunk, and has the file's lock for writing before anything is read. BEGIN IMMEDIATE
+// would lock the tables in memory as well, one of which is being filled.
 func beginChunk(s *Store, c *conn) error {
 	if err := s.steps.at("commit: begin"); err != nil {
 		return err
 	}
 	if err := c.run("BEGIN"); err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	if err := c.run("UPDATE main.meta SET head = head WHERE 0"); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	return nil

@@ -28,10 +28,11 @@ func mixed(first int64, n int, seed uint64, often int) iter.Seq2[index.Change, e
 			}
 			next++
 		}
-		var files, gone = map[int64]bool{}, int64(0)
+		files, gone := map[int64]bool{}, 0
 		for range n {
-			id, folder := first+9+r.Int64N(max(1, next-first-9)), r.Int64N(8)+1 // any file; any folder but the first
-			ok := true
+			id := first + 9 + r.Int64N(max(1, next-first-9)) // any file
+			folder := r.Int64N(8) + 1                        // any folder but the first
+			var ok bool
 			switch k := r.IntN(often); {
 			case k == 0 && files[id]:
 				ok = put(id, first+1+id%8, fmt.Sprint("file ", id), index.KindFile)

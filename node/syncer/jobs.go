@@ -299,6 +299,15 @@ func (s *Syncer) Pause(ctx context.Context, l index.Location) error {
 	return errors.Join(err, wait(ctx, ends))
 }
 
+// Paused reports whether a person stopped the transfers of a location, or all. Safe for concurrent use.
+func (s *Syncer) Paused(ctx context.Context, l index.Location) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.load(ctx)
+	e := s.jobs[l]
+	return s.jobs[All] != nil || e != nil && e.State == Paused, err
+}
+
 // Resume takes back what [Syncer.Pause] and [Syncer.Cancel] did to a location, and has what waits tried now. With [All] it
 // does so for all locations. Safe for concurrent use.
 func (s *Syncer) Resume(ctx context.Context, l index.Location) error {
