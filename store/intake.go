@@ -45,6 +45,7 @@ type Intake struct {
 	done  bool
 
 	resumed bool
+	passing *passing // what is known of the rows of a full pass; nil once more than they is staged
 
 	held   index.Head   // where the replica stands; transfers by the tree only, as what follows
 	gone   []proof.Span // ids of which all rows are to be deleted
@@ -111,7 +112,11 @@ func (in *Intake) begin(ctx context.Context, e index.Epoch, mode index.Mode) err
 		return err
 	}
 	in.token = index.NewFull(in.loc, e)
-	return in.openStage(in.token)
+	if err := in.openStage(in.token); err != nil {
+		return err
+	}
+	in.passing = &passing{tree: treeBuilder(in.stage)}
+	return nil
 }
 
 // resume takes up the staging file of an earlier try if it is sound and fits; otherwise it deletes it.
@@ -230,10 +235,18 @@ func (in *Intake) flush() error {
 	})
 	in.s.steps.passed("staging: committed")
 	if err != nil {
+		in.passing = nil
 		return fmt.Errorf("staging: %w", err)
 	}
 	in.rows, in.dead = in.rows[:0], in.dead[:0]
 	return nil
+}
+
+// passing is the hash tree and the shape of rows that pass on their way to staging: who staged all of them in one go need
+// not read them again. Nodes of the tree are staged, too.
+type passing struct {
+	tree *proof.Builder
+	form shape
 }
 
 func (in *Intake) stageRows() error {
@@ -243,8 +256,17 @@ func (in *Intake) stageRows() error {
 			if err := b.add(&in.rows[i]); err != nil {
 				return err
 			}
+			if in.passing == nil {
+				continue
+			}
+			if err := errors.Join(in.passing.form.add(&in.rows[i]), in.passing.tree.Add(&in.rows[i])); err != nil {
+				return invalidRows(err)
+			}
 		}
 		return b.flush()
+	}
+	if len(in.rows)+len(in.dead) > 0 {
+		in.passing = nil
 	}
 	if _, err := upsert(in.stage, in.rows); err != nil {
 		return err
@@ -310,15 +332,15 @@ func (in *Intake) adopt(ctx context.Context, p *index.Page) error {
 		return err
 	}
 	c := in.stage
+	// The indexes are written once, and not to a log before: pages that are new need no journal.
+	if row, err := c.one("PRAGMA journal_mode=DELETE"); err != nil || row[0] != driver.Value("delete") {
+		return errors.Join(fmt.Errorf("leave the log: %v", row), err)
+	}
 	err = c.tx(func() error {
 		if err := checkCounts(c, &p.Head.Head); err != nil {
 			return err
 		}
-		var form shape
-		if err := checkRoot(p)(rebuildTree(c, form.add)); err != nil {
-			return invalidRows(err)
-		}
-		if err := form.finish(); err != nil {
+		if err := in.prove(p); err != nil {
 			return invalidRows(err)
 		}
 		if err := in.s.steps.at("adopt: write indexes"); err != nil {
@@ -335,12 +357,6 @@ func (in *Intake) adopt(ctx context.Context, p *index.Page) error {
 	if err != nil {
 		return err
 	}
-	if err := in.s.steps.at("adopt: checkpoint"); err != nil {
-		return err
-	}
-	if err := c.script("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
-		return err
-	}
 	if err := in.s.steps.at("adopt: close"); err != nil {
 		return err
 	}
@@ -349,6 +365,21 @@ func (in *Intake) adopt(ctx context.Context, p *index.Page) error {
 		return err
 	}
 	return in.s.install(ctx, in.loc, in.s.stagingPath(in.loc, stageFull))
+}
+
+// prove compares the rows that are staged with what the owner signed, and has their tree in staging.
+func (in *Intake) prove(p *index.Page) error {
+	if in.passing != nil {
+		if err := checkRoot(p)(in.passing.tree.Root()); err != nil {
+			return err
+		}
+		return in.passing.form.finish()
+	}
+	var form shape
+	if err := checkRoot(p)(rebuildTree(in.stage, form.add)); err != nil {
+		return err
+	}
+	return form.finish()
 }
 
 // invalidRows makes a broken rule of package index a mismatch.

@@ -208,10 +208,14 @@ func rebuildTree(c *conn, each func(*index.Entry) error) (index.Hash, error) {
 	if err := c.run("DELETE FROM main.tree"); err != nil {
 		return index.Hash{}, fmt.Errorf("tree: %w", err)
 	}
-	b := proof.NewBuilder(func(level int, idx int64, h index.Hash) error {
+	return streamTree(context.Background(), c, treeBuilder(c), each)
+}
+
+// treeBuilder writes the nodes of a tree of rows that are added in order of id.
+func treeBuilder(c *conn) *proof.Builder {
+	return proof.NewBuilder(func(level int, idx int64, h index.Hash) error {
 		return c.run("INSERT INTO main.tree (level, idx, hash) VALUES (?, ?, ?)", int64(level), idx, h[:])
 	})
-	return streamTree(context.Background(), c, b, each)
 }
 
 // streamTree feeds all rows to a builder, and to each if it is not nil.
