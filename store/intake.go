@@ -189,17 +189,18 @@ func (in *Intake) Token() index.Token { return in.token }
 func (in *Intake) Put(ctx context.Context, p *index.Page, next index.Token, done bool) error {
 	in.rows = append(in.rows, p.Rows...)
 	in.dead = append(in.dead, p.Dead...)
+	mode := in.token.Mode // of all rows that wait
 	in.token = next
 	var err error
 	switch {
-	case in.kind == stageFull && (done || len(in.rows)+len(in.dead) >= in.s.limits.stageRows):
-		err = in.flush()
+	case in.kind == stageFull && (done || next.Mode != mode || len(in.rows)+len(in.dead) >= in.s.limits.stageRows):
+		err = in.flush(mode)
 	case in.kind == stageDelta && in.stage == nil && len(in.rows)+len(in.dead) > in.s.limits.deltaRows:
 		if err = in.openStage(index.NewDelta(in.token.Base)); err == nil {
-			err = in.flush()
+			err = in.flush(mode)
 		}
 	case in.kind == stageDelta && in.stage != nil:
-		err = in.flush()
+		err = in.flush(mode)
 	case in.kind == stageTree:
 		err = in.spill(done)
 	}
@@ -219,13 +220,13 @@ func (in *Intake) Put(ctx context.Context, p *index.Page, next index.Token, done
 	return in.s.dropStaging(in.loc) // of the other kind too: it leads to where the replica no longer is
 }
 
-// flush commits what is in memory to staging, together with the token.
-func (in *Intake) flush() error {
+// flush commits what is in memory, which came in one mode, to staging, together with the token.
+func (in *Intake) flush(mode index.Mode) error {
 	err := in.stage.tx(func() error {
 		if err := in.s.steps.at("staging: write rows"); err != nil {
 			return err
 		}
-		if err := in.stageRows(); err != nil {
+		if err := in.stageRows(mode); err != nil {
 			return err
 		}
 		if err := in.saveToken(in.token); err != nil {
@@ -249,8 +250,8 @@ type passing struct {
 	form shape
 }
 
-func (in *Intake) stageRows() error {
-	if in.kind == stageFull && in.token.Mode == index.ModeFull {
+func (in *Intake) stageRows(mode index.Mode) error {
+	if in.kind == stageFull && mode == index.ModeFull {
 		b := newBulk(in.stage, "entries") // ids only rise in this phase
 		for i := range in.rows {
 			if err := b.add(&in.rows[i]); err != nil {
@@ -259,7 +260,11 @@ func (in *Intake) stageRows() error {
 			if in.passing == nil {
 				continue
 			}
-			if err := errors.Join(in.passing.form.add(&in.rows[i]), in.passing.tree.Add(&in.rows[i])); err != nil {
+			if in.passing.form.add(&in.rows[i]) != nil {
+				in.passing = nil // pages of several heads need not fit before the delta comes
+				continue
+			}
+			if err := in.passing.tree.Add(&in.rows[i]); err != nil {
 				return invalidRows(err)
 			}
 		}
@@ -332,10 +337,6 @@ func (in *Intake) adopt(ctx context.Context, p *index.Page) error {
 		return err
 	}
 	c := in.stage
-	// The indexes are written once, and not to a log before: pages that are new need no journal.
-	if row, err := c.one("PRAGMA journal_mode=DELETE"); err != nil || row[0] != driver.Value("delete") {
-		return errors.Join(fmt.Errorf("leave the log: %v", row), err)
-	}
 	err = c.tx(func() error {
 		if err := checkCounts(c, &p.Head.Head); err != nil {
 			return err
@@ -355,6 +356,12 @@ func (in *Intake) adopt(ctx context.Context, p *index.Page) error {
 		return in.s.steps.at("adopt: commit")
 	})
 	if err != nil {
+		return err
+	}
+	if err := in.s.steps.at("adopt: checkpoint"); err != nil {
+		return err
+	}
+	if err := c.script("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
 		return err
 	}
 	if err := in.s.steps.at("adopt: close"); err != nil {
@@ -632,7 +639,7 @@ func (in *Intake) Close() error {
 	var err error
 	if in.stage != nil {
 		if !in.done && len(in.rows)+len(in.dead) > 0 {
-			err = in.flush()
+			err = in.flush(in.token.Mode)
 		}
 		err = errors.Join(err, in.stage.close())
 		in.stage = nil

@@ -246,7 +246,7 @@ func (in *Intake) spill(last bool) error {
 	case n < in.s.limits.stageRows && !last:
 		return nil
 	}
-	return in.flush()
+	return in.flush(in.token.Mode)
 }
 
 // applyTree puts what was found, and the delta after it, in place in one transaction.
