@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -86,6 +87,7 @@ func (c *StateChange) sign(tb testing.TB, key ed25519.PrivateKey) {
 
 // backend keeps what it took, and answers with an error.
 type backend struct {
+	mu     sync.Mutex
 	took   []*StateChange
 	answer error
 	hold   chan struct{} // not nil: Take waits for it
@@ -95,6 +97,8 @@ func (b *backend) Take(_ context.Context, c *StateChange) error {
 	if b.hold != nil {
 		<-b.hold
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.took = append(b.took, c)
 	return b.answer
 }

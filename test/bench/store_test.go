@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,13 +32,31 @@ func TestMain(m *testing.M) {
 	os.Exit(harness.Main(m))
 }
 
+// shared is a buffer that several processes write to.
+type shared struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (s *shared) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Buffer.Write(p)
+}
+
+// ReadFrom has copies go through Write.
+func (s *shared) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{s}, r)
+}
+
 // bench runs the program on little, and checks that it leaves nothing behind.
 func bench(t *testing.T, args ...string) string {
 	t.Helper()
 	dir := t.TempDir()
-	var out, notes bytes.Buffer
+	var out bytes.Buffer
+	var notes shared
 	if err := run(t.Context(), append(args, "-runs", "1", "-dir", dir), &out, &notes); err != nil {
-		t.Fatalf("%v\n%s", err, &notes)
+		t.Fatalf("%v\n%s", err, &notes.Buffer)
 	}
 	if left, err := os.ReadDir(dir); len(left) > 0 || err != nil {
 		t.Errorf("left in %s: %v, %v", dir, left, err)
